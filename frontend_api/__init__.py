@@ -1,0 +1,1 @@
+"""The adapter: the frontend's REST contract on one side, Triton's inference protocol on the other."""

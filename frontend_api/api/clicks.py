@@ -1,0 +1,63 @@
+"""``POST /api/run``."""
+
+import asyncio
+from http import HTTPStatus
+
+import orjson
+from fastapi import APIRouter, Request, Response
+
+from frontend_api.api.dependencies import ServicesDep
+from frontend_api.api.fields import parse_click, read_fields
+from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
+from frontend_api.segmentation.clicks import ScoredCandidate
+
+router = APIRouter()
+
+
+@router.post(
+    "/run",
+    response_model=RunAnswer,
+    responses=error_answers(400, 401, 404, 413, 422, 503, 504),
+    openapi_extra=run_request_body(),
+)
+async def run(request: Request, services: ServicesDep) -> Response:
+    """Answer a click with SAM's three candidates, best score first."""
+    click = parse_click(await read_fields(request), services.settings)
+    with services.clicks.admit():
+        work = asyncio.create_task(services.segmenter.candidates(click))
+        gone = asyncio.create_task(_disconnected(request))
+        try:
+            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                return Response(status_code=499)  # nobody reads it
+            return Response(_body(work.result()), HTTPStatus.OK, media_type="application/json")
+        finally:
+            work.cancel()
+            gone.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    """Return once the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _body(candidates: list[ScoredCandidate]) -> bytes:
+    return orjson.dumps(
+        {
+            "results": [
+                {
+                    "masked_image": _data_uri(scored.cutout),
+                    "mask": _data_uri(scored.mask),
+                    "score": scored.score,
+                }
+                for scored in candidates
+            ]
+        }
+    )
+
+
+def _data_uri(png: bytes) -> orjson.Fragment:
+    # Base64 needs no escaping: a fragment spares the scan for characters that do.
+    return orjson.Fragment(b'"data:image/png;base64,' + png + b'"')

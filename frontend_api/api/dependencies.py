@@ -1,0 +1,30 @@
+"""What routes ask for by type."""
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader
+
+from frontend_api.errors import Unauthorized
+from frontend_api.services import Services
+
+
+def services(request: Request) -> Services:
+    """Return the services that the lifespan built."""
+    built: Services = request.state.services
+    return built
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+
+_api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="needed where IMGR_API_KEYS is set")
+
+
+def require_api_key(services: ServicesDep, key: Annotated[str | None, Security(_api_key)]) -> None:
+    """Let a request pass if no keys are configured or it carries one of them. Raises Unauthorized."""
+    accepted = services.settings.api_keys
+    # Every key is compared, each in constant time: the answer's delay tells nothing about any of them.
+    matches = [hmac.compare_digest((key or "").encode(), candidate.encode()) for candidate in accepted]
+    if accepted and not any(matches):
+        raise Unauthorized("this service asks for an API key; send one that it knows in the header X-API-Key")

@@ -1,0 +1,43 @@
+"""Every error leaves as ``{"detail": "…"}`` with the status of the one table in `frontend_api.errors`."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from frontend_api.errors import ServiceError, Unavailable, status_of
+from frontend_api.metrics import Metrics
+
+log = structlog.stdlib.get_logger("imgr.errors")
+
+
+def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
+    """Register the handlers of all errors on `app`."""
+
+    def answer(error: Exception, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+        metrics.rejections.labels(type(error).__name__).inc()
+        return JSONResponse({"detail": detail}, status, headers)
+
+    async def service_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
+        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
+        return answer(error, status_of(error), str(error), headers)
+
+    async def http_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        return answer(error, error.status_code, str(error.detail), dict(error.headers or {}))
+
+    async def validation_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        problems = (f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
+        return answer(error, 422, "; ".join(problems))
+
+    async def unexpected(_: Request, error: Exception) -> Response:
+        log.error("unexpected error", exc_info=error)
+        return answer(error, 500, "something went wrong inside the service; the request id is in X-Request-ID")
+
+    app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(RequestValidationError, validation_error)
+    app.add_exception_handler(Exception, unexpected)

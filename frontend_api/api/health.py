@@ -1,0 +1,58 @@
+"""State of the service for people, probes and Prometheus."""
+
+from http import HTTPStatus
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from frontend_api.api.dependencies import ServicesDep
+from frontend_api.api.schemas import HealthAnswer, ModelAnswer
+from frontend_api.errors import NoModelInService
+
+router = APIRouter()
+
+
+@router.get("/health", responses={503: {"model": HealthAnswer}})
+async def health(services: ServicesDep, response: Response) -> HealthAnswer:
+    """Return the state of the service, of Triton and of the model being served; 503 when clicks can't be served."""
+    models = services.models
+    try:
+        served = models.current
+        model, detail = (
+            ModelAnswer(
+                variant=served.variant,
+                version=served.version,
+                precision=served.precision,
+                identity=served.identity,
+                since=served.since,
+            ),
+            None,
+        )
+    except NoModelInService as error:
+        model, detail = None, str(error)
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        response.headers["Retry-After"] = str(error.retry_after)
+    return HealthAnswer(
+        status="ok" if model else "unavailable",
+        triton="reachable" if models.reachable else "unreachable",
+        model=model,
+        detail=detail,
+        failed_versions=models.failures,
+    )
+
+
+@router.get("/health/live", status_code=HTTPStatus.NO_CONTENT)
+async def live() -> None:
+    """Answer as long as the process runs."""
+
+
+@router.get("/health/ready", status_code=HTTPStatus.NO_CONTENT, responses={503: {"description": "no click can be served"}})
+async def ready(services: ServicesDep) -> None:
+    """Answer 204 while clicks can be served."""
+    _ = services.models.current
+
+
+@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def metrics(services: ServicesDep) -> Response:
+    """Return the adapter's metrics as Prometheus text."""
+    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,135 @@
+"""The shapes of the contract's answers and of its request body, as OpenAPI shows them."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from frontend_api.masks.feathering import FeatherMethod
+from frontend_api.storage.images import ImageType
+
+
+class UploadAnswer(BaseModel):
+    """An upload was stored."""
+
+    image_id: UUID
+    type: ImageType
+    filename: str = Field(examples=["example.jpg"])
+    size: int = Field(description="bytes", examples=[123456])
+    width: int = Field(description="pixels of the EXIF-oriented image", examples=[1800])
+    height: int = Field(description="pixels of the EXIF-oriented image", examples=[1200])
+
+
+class ImageAnswer(UploadAnswer):
+    """What is known of an upload."""
+
+    created_at: datetime
+    expires_at: datetime
+    embedding_ready: bool = Field(description="whether a click would be answered without the encoder")
+
+
+class CandidateAnswer(BaseModel):
+    """One of SAM's three candidates."""
+
+    masked_image: str = Field(
+        description="RGBA PNG as a data URI, cropped to the bounding box of non-zero alpha",
+        examples=["data:image/png;base64,iVBORw0KGgo…"],
+    )
+    mask: str = Field(
+        description="grey PNG as a data URI, size of the image, white on black, soft at the edges",
+        examples=["data:image/png;base64,iVBORw0KGgo…"],
+    )
+    score: float = Field(description="SAM's predicted IoU", examples=[0.95])
+
+
+class RunAnswer(BaseModel):
+    """The three candidates, best score first."""
+
+    results: list[CandidateAnswer]
+
+
+class ModelAnswer(BaseModel):
+    """The model pair in service."""
+
+    variant: str = Field(examples=["vit_b"])
+    version: int = Field(examples=[1])
+    precision: str = Field(examples=["fp32"])
+    identity: str = Field(examples=["vit_b/fp32/3f9a5c0e1b2d4f68"])
+    since: datetime
+
+
+class HealthAnswer(BaseModel):
+    """State of the service, of Triton and of the model being served."""
+
+    status: Literal["ok", "unavailable"]
+    triton: Literal["reachable", "unreachable"]
+    model: ModelAnswer | None
+    detail: str | None = Field(description="why clicks can't be served, one sentence")
+    failed_versions: dict[str, str] = Field(
+        description="versions in the repository that Triton could not load, and why",
+        examples=[{"sam_encoder/2": "load failed"}],
+    )
+
+
+class ErrorAnswer(BaseModel):
+    """What was wrong and what would be right, in one sentence."""
+
+    detail: str
+
+
+class Point(BaseModel):
+    """A click in pixels of the EXIF-oriented image."""
+
+    x: float
+    y: float
+
+
+class RunRequest(BaseModel):
+    """A prompt. In a form, ``points``, ``labels`` and ``box`` are JSON strings of the same values."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "original_image_id": "8f14e45f-ceea-467f-9b0b-1c2d3e4f5a6b",
+                "points": [{"x": 512, "y": 340}],
+                "labels": [1],
+            }
+        }
+    )
+
+    original_image_id: UUID
+    points: list[Point] = []
+    labels: list[Literal[0, 1]] = Field([], description="1 foreground, 0 background; one for each point")
+    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = Field(None, description="x0, y0, x1, y1")
+    mask_image_id: UUID | None = Field(None, description="an upload with image_type=mask, as SAM's mask prompt")
+    feather_method: FeatherMethod | None = None
+    feather_width: float | None = Field(None, ge=0, le=256, description="pixels")
+
+
+def run_request_body() -> dict[str, Any]:
+    """Return OpenAPI's description of the body of ``POST /api/run``: JSON or a form with JSON strings."""
+    schema = RunRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs", None)
+    form = {**schema, "properties": dict(schema["properties"])}
+    form["properties"] |= {
+        "points": {"type": "string", "description": "JSON", "default": "[]", "examples": ['[{"x": 512, "y": 340}]']},
+        "labels": {"type": "string", "description": "JSON", "default": "[]", "examples": ["[1]"]},
+        "box": {"type": "string", "description": "JSON", "examples": ["[100, 100, 400, 300]"]},
+    }
+    form["example"] = {**schema["example"], "points": '[{"x": 512, "y": 340}]', "labels": "[1]"}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/x-www-form-urlencoded": {"schema": form},
+                "application/json": {"schema": schema},
+            },
+        }
+    }
+
+
+def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return OpenAPI's description of the error answers with these statuses."""
+    return {status: {"model": ErrorAnswer} for status in statuses}

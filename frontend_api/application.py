@@ -1,0 +1,63 @@
+"""Puts the adapter together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TypedDict
+
+from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from frontend_api.api import clicks, health, images, uploads
+from frontend_api.api.dependencies import require_api_key
+from frontend_api.api.error_answers import add_error_answers
+from frontend_api.inference import Inference
+from frontend_api.metrics import Metrics
+from frontend_api.middleware.body_limit import BodyLimit
+from frontend_api.middleware.request_log import RequestLog
+from frontend_api.services import Services, open_services
+from frontend_api.settings import Settings
+
+_MULTIPART_OVERHEAD = 64 * 1024  # boundaries, headers and the other fields around the file
+
+
+class State(TypedDict):
+    """What the lifespan gives to every request."""
+
+    services: Services
+
+
+def create_app(settings: Settings, inference: Inference | None = None) -> FastAPI:
+    """Return the adapter.
+
+    Args:
+        settings: the adapter's settings.
+        inference: stands in for Triton at `settings.triton_url`.
+    """
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        async with open_services(settings, metrics, inference) as services:
+            yield {"services": services}
+
+    app = FastAPI(
+        title="Imgr",
+        version=version("imgr"),
+        summary="Interactive segmentation as a service: click on a photo, get a soft-edged cut-out.",
+        lifespan=lifespan,
+    )
+    add_error_answers(app, metrics)
+    for module in (uploads, clicks, images):
+        app.include_router(module.router, prefix="/api", dependencies=[Depends(require_api_key)])
+    app.include_router(health.router)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + _MULTIPART_OVERHEAD)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_methods=["GET", "POST", "DELETE"],
+        allow_headers=["Content-Type", "X-API-Key", "X-Request-ID"],
+        expose_headers=["Retry-After", "X-Request-ID"],
+    )
+    app.add_middleware(RequestLog, metrics=metrics)
+    return app

@@ -1,0 +1,109 @@
+"""Every error a client of the adapter can cause or meet.
+
+ServiceError
+├── InvalidRequest        400  the request contradicts itself or the image
+│   └── InvalidPrompt     400  points, labels, box or mask make no prompt
+├── Unauthorized          401  an API key is required and missing or wrong
+├── ImageNotFound         404  unknown, expired or deleted image
+├── ImageTooLarge         413  more bytes or pixels than the limits
+├── UnsupportedImage      415  bytes that are no readable image
+├── InvalidField          422  a field is missing or of the wrong type
+├── Unavailable           503  cannot be served now; carries ``retry_after``
+│   ├── Saturated         503  more work than fits
+│   ├── TritonUnavailable 503  Triton does not answer
+│   │   └── VersionGone   503  Triton no longer serves the version asked for
+│   ├── NoModelInService  503  no encoder and decoder of one checkpoint are ready
+│   └── StoreUnavailable  503  uploads cannot be read or written
+└── InferenceTimeout      504  inference outlasted the configured time-out
+
+The message is one sentence for the client: what was wrong and what would be right. It never holds a
+path, an internal address or a traceback.
+"""
+
+from http import HTTPStatus
+
+
+class ServiceError(Exception):
+    """Base of all errors that have an HTTP status of their own."""
+
+
+class InvalidRequest(ServiceError):
+    """The request contradicts itself or the image it names."""
+
+
+class InvalidPrompt(InvalidRequest):
+    """Points, labels, box or mask make no prompt for the image."""
+
+
+class Unauthorized(ServiceError):
+    """An API key is required, and missing or wrong."""
+
+
+class ImageNotFound(ServiceError):
+    """The image is unknown, expired or deleted."""
+
+
+class ImageTooLarge(ServiceError):
+    """More bytes or pixels than the limits allow."""
+
+
+class UnsupportedImage(ServiceError):
+    """Bytes that are no readable image."""
+
+
+class InvalidField(ServiceError):
+    """A field is missing or of the wrong type."""
+
+
+class Unavailable(ServiceError):
+    """The service cannot answer now, but may soon.
+
+    Args:
+        message: one sentence for the client.
+        retry_after: seconds after which trying again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: int = 2) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Saturated(Unavailable):
+    """More work is waiting than the service admits."""
+
+
+class TritonUnavailable(Unavailable):
+    """Triton does not answer, or not sensibly."""
+
+
+class VersionGone(TritonUnavailable):
+    """Triton no longer serves the model version that was asked for."""
+
+
+class NoModelInService(Unavailable):
+    """No encoder and decoder of one checkpoint are ready together."""
+
+
+class StoreUnavailable(Unavailable):
+    """The object store can't be read or written."""
+
+
+class InferenceTimeout(ServiceError):
+    """Inference outlasted the configured time-out."""
+
+
+STATUS: dict[type[ServiceError], HTTPStatus] = {
+    InvalidRequest: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    ImageNotFound: HTTPStatus.NOT_FOUND,
+    ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    InvalidField: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    InferenceTimeout: HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+
+def status_of(error: ServiceError) -> HTTPStatus:
+    """Return the HTTP status of `error`: that of the nearest class in `STATUS`."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)

@@ -1,0 +1,1 @@
+"""ASGI middleware: what happens around every request."""

@@ -1,0 +1,52 @@
+"""One structured log line and one metric sample per request, tied by a request id."""
+
+from time import perf_counter
+from uuid import uuid4
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from frontend_api.metrics import Metrics
+
+log = structlog.stdlib.get_logger("imgr.request")
+
+
+class RequestLog:
+    """Takes or makes an ``X-Request-ID``, returns it, and binds it to every log line of the request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and account for it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _printable(Headers(scope=scope).get("x-request-id", "")) or uuid4().hex
+        status = 499  # the client went away before an answer began
+        started = perf_counter()
+
+        async def noting_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self.app(scope, receive, noting_send)
+            finally:
+                seconds = perf_counter() - started
+                # The route's template, not the path: label values must stay few.
+                route = getattr(scope.get("route"), "path", "unmatched")
+                self.metrics.requests.labels(route, scope["method"], str(status)).observe(seconds)
+                log.info(
+                    "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1e3, 1)
+                )
+
+
+def _printable(value: str) -> str:
+    return value if len(value) <= 128 and value.isascii() and value.isprintable() else ""

@@ -1,0 +1,158 @@
+"""Embeddings: from memory, else from the store, else from the encoder — each image once per model."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+import structlog
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+from frontend_api.errors import ImageNotFound, ServiceError, StoreUnavailable
+from frontend_api.images.preprocessing import model_size, to_model_frame
+from frontend_api.inference import EMBEDDING_SHAPE, Embedding, Inference
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation.encode_slots import EncodeSlots, Ticket
+from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.served_model import ModelWatch, ServedModel
+from frontend_api.segmentation.workers import Workers
+from frontend_api.storage.images import ImageStore
+
+log = structlog.stdlib.get_logger("imgr.embeddings")
+
+Key = tuple[UUID, str]
+
+
+@dataclass(eq=False, slots=True)
+class _Job:
+    """One embedding being fetched or made, shared by everybody who waits for it."""
+
+    task: asyncio.Task[Embedding]
+    ticket: Ticket
+
+
+class Embeddings:
+    """Embeddings by image and model identity.
+
+    Args:
+        slots: bounds the encodes sent at once.
+        max_bytes: memory for embeddings, 4 MiB each.
+        max_queued: how many uploads may wait to be encoded in the background.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        models: ModelWatch,
+        images: ImageStore,
+        pixels: Pixels,
+        workers: Workers,
+        metrics: Metrics,
+        *,
+        slots: EncodeSlots,
+        max_bytes: int,
+        max_queued: int,
+    ) -> None:
+        self._inference = inference
+        self._models = models
+        self._images = images
+        self._pixels = pixels
+        self._workers = workers
+        self._metrics = metrics
+        self._slots = slots
+        self._max_queued = max_queued
+        self._memory: LRUCache[Key, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
+        self._jobs: dict[Key, _Job] = {}
+
+    async def get(self, image_id: UUID, model: ServedModel) -> Embedding:
+        """Return the embedding of an image by `model`, waiting for the encoder if need be.
+
+        The embedding carries the identity of whatever really made it, which is not the model's if the
+        operator has just replaced files. Raises ImageNotFound and what the inference raises.
+        """
+        values = self._memory.get((image_id, model.identity))
+        if values is not None:
+            self._metrics.cache_lookups.labels("embedding", "memory").inc()
+            return Embedding(values, model.identity)
+        job = self._job(image_id, model, urgent=True)
+        job.ticket.urgent = True
+        try:
+            return await asyncio.shield(job.task)
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if job.task.cancelled() and current is not None and not current.cancelling():
+                raise ImageNotFound(f"image {image_id} was deleted while it was being encoded") from None
+            raise
+
+    def prefetch(self, image_id: UUID) -> None:
+        """Encode an image in the background, unless too many wait already or no model is in service."""
+        try:
+            model = self._models.current
+        except ServiceError:
+            return
+        if self._slots.waiting < self._max_queued:
+            self._job(image_id, model, urgent=False)
+
+    async def ready(self, image_id: UUID, model: ServedModel) -> bool:
+        """Tell whether a click would find the embedding without the encoder."""
+        key = (image_id, model.identity)
+        return key in self._memory or await self._images.embedding(*key) is not None
+
+    def forget(self, image_id: UUID) -> None:
+        """Drop an image's embeddings from memory, and whatever is being made of it."""
+        for key in [key for key in self._memory if key[0] == image_id]:
+            del self._memory[key]
+        for key in [key for key in self._jobs if key[0] == image_id]:
+            self._jobs[key].task.cancel()
+
+    async def aclose(self) -> None:
+        """Give up what is being made."""
+        tasks = [job.task for job in self._jobs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _job(self, image_id: UUID, model: ServedModel, *, urgent: bool) -> _Job:
+        key = (image_id, model.identity)
+        if key not in self._jobs:
+            ticket = Ticket(urgent)
+            job = _Job(asyncio.create_task(self._load(image_id, model, ticket)), ticket)
+            self._jobs[key] = job
+            job.task.add_done_callback(lambda task: self._done(key, task))
+        return self._jobs[key]
+
+    def _done(self, key: Key, task: asyncio.Task[Embedding]) -> None:
+        del self._jobs[key]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("no embedding", image_id=str(key[0]), error=str(error))
+
+    async def _load(self, image_id: UUID, model: ServedModel, ticket: Ticket) -> Embedding:
+        stored = await self._images.embedding(image_id, model.identity)
+        if stored is not None and len(stored) == 4 * int(np.prod(EMBEDDING_SHAPE)):
+            self._metrics.cache_lookups.labels("embedding", "store").inc()
+            values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
+            self._keep(image_id, Embedding(values, model.identity))
+            return Embedding(values, model.identity)
+        self._metrics.cache_lookups.labels("embedding", "computed").inc()
+        async with self._slots.hold(ticket):
+            pixels = await self._pixels.get(image_id)
+            frame = await self._workers.run("preprocess", to_model_frame, pixels)
+            with self._metrics.stage("encode"):
+                embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+        self._keep(image_id, embedding)
+        await self._save(image_id, embedding)
+        return embedding
+
+    def _keep(self, image_id: UUID, embedding: Embedding) -> None:
+        if embedding.values.nbytes <= self._memory.maxsize:
+            self._memory[image_id, embedding.identity] = embedding.values
+            self._metrics.cache_bytes.labels("embedding").set(self._memory.currsize)
+
+    async def _save(self, image_id: UUID, embedding: Embedding) -> None:
+        """Store an embedding; losing it costs another encode, no more."""
+        try:
+            await self._images.record(image_id)  # deleted meanwhile: nothing derived may stay
+            await self._images.add_embedding(image_id, embedding.identity, embedding.values.astype("<f4").tobytes())
+        except (ImageNotFound, StoreUnavailable) as error:
+            log.warning("embedding not stored", image_id=str(image_id), error=str(error))

@@ -1,0 +1,48 @@
+"""Decoded images: in memory up to a number of bytes, decoded anew from the store beyond."""
+
+from uuid import UUID
+
+import numpy as np
+from cachetools import LRUCache
+from numpy.typing import NDArray
+
+from frontend_api.images.decoding import decode_image
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation.workers import Workers
+from frontend_api.storage.images import ImageStore
+
+
+class Pixels:
+    """RGB pixels by image id: uint8 ``(H, W, 3)``, EXIF-oriented."""
+
+    def __init__(
+        self, images: ImageStore, workers: Workers, metrics: Metrics, *, max_bytes: int, max_pixels: int
+    ) -> None:
+        self._images = images
+        self._workers = workers
+        self._metrics = metrics
+        self._max_pixels = max_pixels
+        self._memory: LRUCache[UUID, NDArray[np.uint8]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
+
+    async def get(self, image_id: UUID) -> NDArray[np.uint8]:
+        """Return an image's pixels. Raises ImageNotFound, StoreUnavailable."""
+        pixels = self._memory.get(image_id)
+        self._metrics.cache_lookups.labels("pixels", "computed" if pixels is None else "memory").inc()
+        if pixels is None:
+            pixels = await self.decode(await self._images.original(image_id))
+            self.keep(image_id, pixels)
+        return pixels
+
+    async def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode uploaded bytes. Raises UnsupportedImage, ImageTooLarge."""
+        return await self._workers.run("decode", decode_image, data, max_pixels=self._max_pixels)
+
+    def keep(self, image_id: UUID, pixels: NDArray[np.uint8]) -> None:
+        """Keep pixels in memory, unless they alone exceed it."""
+        if pixels.nbytes <= self._memory.maxsize:
+            self._memory[image_id] = pixels
+            self._metrics.cache_bytes.labels("pixels").set(self._memory.currsize)
+
+    def forget(self, image_id: UUID) -> None:
+        """Drop an image's pixels from memory."""
+        self._memory.pop(image_id, None)

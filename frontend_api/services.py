@@ -1,0 +1,104 @@
+"""Everything a request may need, built and owned by the application's lifespan."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from obstore.store import from_url
+
+from frontend_api.inference import Inference
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation.admission import Admission
+from frontend_api.segmentation.clicks import Segmenter
+from frontend_api.segmentation.embeddings import Embeddings
+from frontend_api.segmentation.encode_slots import EncodeSlots
+from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.served_model import ModelWatch
+from frontend_api.segmentation.workers import Workers
+from frontend_api.settings import Settings
+from frontend_api.storage.images import ImageStore
+from frontend_api.triton.client import TritonClient
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of the adapter that live as long as the application."""
+
+    settings: Settings
+    models: ModelWatch
+    images: ImageStore
+    pixels: Pixels
+    embeddings: Embeddings
+    segmenter: Segmenter
+    workers: Workers
+    clicks: Admission
+    uploads: Admission
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings, metrics: Metrics, inference: Inference | None = None
+) -> AsyncIterator[Services]:
+    """Build the services, run their background tasks, and close them in reverse order.
+
+    Args:
+        settings: the adapter's settings.
+        metrics: where everything is counted.
+        inference: stands in for Triton at `settings.triton_url`.
+    """
+    async with AsyncExitStack() as stack:
+        if inference is None:
+            inference = await stack.enter_async_context(
+                TritonClient(settings.triton_url, settings.triton_timeout_seconds)
+            )
+        workers = stack.enter_context(Workers(settings.worker_threads, metrics))
+        images = ImageStore(_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
+        models = ModelWatch(inference, metrics, settings.model_poll_seconds)
+        pixels = Pixels(
+            images,
+            workers,
+            metrics,
+            max_bytes=settings.pixel_cache_bytes,
+            max_pixels=settings.max_image_pixels,
+        )
+        embeddings = Embeddings(
+            inference,
+            models,
+            images,
+            pixels,
+            workers,
+            metrics,
+            slots=EncodeSlots(settings.encode_concurrency),
+            max_bytes=settings.embedding_cache_bytes,
+            max_queued=settings.max_queued_encodes,
+        )
+        stack.push_async_callback(embeddings.aclose)
+        segmenter = Segmenter(
+            inference, models, images, pixels, embeddings, workers, metrics, max_pixels=settings.max_image_pixels
+        )
+        for task in (asyncio.create_task(models.run()), asyncio.create_task(images.sweep())):
+            stack.push_async_callback(_cancelled, task)
+        yield Services(
+            settings=settings,
+            models=models,
+            images=images,
+            pixels=pixels,
+            embeddings=embeddings,
+            segmenter=segmenter,
+            workers=workers,
+            clicks=Admission("clicks", settings.max_concurrent_clicks, metrics),
+            uploads=Admission("uploads", settings.max_concurrent_uploads, metrics),
+            metrics=metrics,
+        )
+
+
+def _store(url: str):  # type: ignore[no-untyped-def]
+    return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,76 @@
+"""The adapter's one settings class: environment variables ``IMGR_*``."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from frontend_api.masks.feathering import FeatherMethod
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What an operator can set. Validated once, at start."""
+
+    model_config = SettingsConfigDict(env_prefix="IMGR_", extra="ignore", frozen=True)
+
+    triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's HTTP endpoint")
+    triton_timeout_seconds: float = Field(
+        60.0, gt=0, description="longest wait for one inference before the client gets 504"
+    )
+    model_poll_seconds: float = Field(
+        1.0, gt=0, description="how often Triton is asked which model versions are ready"
+    )
+
+    store: str = Field(
+        default_factory=lambda: (Path.cwd() / "data" / "store").as_uri(),
+        description="where uploads and embeddings live: file:///…, memory:///, s3://bucket/prefix, gs://…, az://…",
+    )
+    image_ttl_seconds: int = Field(24 * 3600, gt=0, description="age at which an upload expires")
+
+    max_upload_bytes: int = Field(32 * 2**20, gt=0, description="largest upload in bytes")
+    max_image_pixels: int = Field(50_000_000, gt=0, description="largest image in pixels")
+    max_points: int = Field(512, gt=0, description="most points in one prompt")
+
+    pixel_cache_bytes: int = Field(512 * 2**20, ge=0, description="memory for decoded images")
+    embedding_cache_bytes: int = Field(512 * 2**20, ge=0, description="memory for embeddings (4 MiB each)")
+    max_concurrent_clicks: int = Field(64, gt=0, description="clicks admitted at once; further ones get 503")
+    max_concurrent_uploads: int = Field(8, gt=0, description="uploads admitted at once; further ones get 503")
+    encode_concurrency: int = Field(1, gt=0, description="images sent to the encoder at once")
+    max_queued_encodes: int = Field(
+        64, gt=0, description="uploads waiting to be encoded in the background; others are encoded on first click"
+    )
+    worker_threads: int | None = Field(
+        None, gt=0, description="threads that decode images and render masks; default: one for each core"
+    )
+
+    feather_method: FeatherMethod = Field(
+        FeatherMethod.EASE_OUT_POWER, description="profile of the soft edge when a request names none"
+    )
+    feather_width: float = Field(10.0, ge=0, le=256, description="width of the soft edge in pixels")
+
+    cors_origins: CommaSeparated = Field(
+        ("http://localhost:5173", "http://127.0.0.1:5173"),
+        description="origins allowed to call from a browser, separated by commas",
+    )
+    api_keys: CommaSeparated = Field(
+        (), description="keys accepted in X-API-Key, separated by commas; empty: no key is asked for"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="console or json")
+
+    @field_validator("cors_origins", "api_keys", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("triton_url")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or "/" in value:
+            raise ValueError(f"expected host:port without a scheme, such as 127.0.0.1:8001, got {value!r}")
+        return value

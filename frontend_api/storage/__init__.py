@@ -1,0 +1,1 @@
+"""The object store: uploads, and the embeddings derived from them."""

@@ -1,0 +1,160 @@
+"""Uploads in the object store.
+
+Everything of one image lies under ``images/<id>/``: ``original`` (the uploaded bytes), ``record.json``
+(written last, so that an upload is there whole or not at all) and ``embeddings/``.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+import structlog
+from obstore.exceptions import BaseError, NotFoundError
+from obstore.store import ObjectStore
+from pydantic import BaseModel, ValidationError
+
+from frontend_api.errors import ImageNotFound, StoreUnavailable
+
+log = structlog.stdlib.get_logger("imgr.store")
+
+
+class ImageType(StrEnum):
+    """What an upload is for."""
+
+    ORIGINAL = "original"
+    MASK = "mask"
+
+
+class ImageRecord(BaseModel):
+    """What is known of an upload."""
+
+    image_id: UUID
+    type: ImageType
+    filename: str
+    size: int
+    width: int
+    height: int
+    format: str
+    created_at: datetime
+
+
+class ImageStore:
+    """Uploads by id, with expiry.
+
+    Args:
+        store: any obstore store; replicas that share it share the uploads.
+        ttl: age at which an upload is gone.
+    """
+
+    def __init__(self, store: ObjectStore, ttl: timedelta) -> None:
+        self._store = store
+        self._ttl = ttl
+
+    def expiry(self, record: ImageRecord) -> datetime:
+        """Return when the upload expires."""
+        return record.created_at + self._ttl
+
+    async def add(self, record: ImageRecord, data: bytes) -> None:
+        """Store an upload. Raises StoreUnavailable."""
+        async with _translated_errors():
+            await self._store.put_async(f"images/{record.image_id}/original", data)
+            await self._store.put_async(
+                f"images/{record.image_id}/record.json", record.model_dump_json().encode()
+            )
+
+    async def record(self, image_id: UUID) -> ImageRecord:
+        """Return what is known of an upload. Raises ImageNotFound, StoreUnavailable."""
+        try:
+            record = ImageRecord.model_validate_json(await self._read(image_id, "record.json"))
+        except ValidationError as error:
+            log.warning("unreadable image record", image_id=str(image_id))
+            raise _unknown(image_id) from error
+        if datetime.now(UTC) >= self.expiry(record):
+            raise _unknown(image_id)
+        return record
+
+    async def original(self, image_id: UUID) -> bytes:
+        """Return the uploaded bytes. Raises ImageNotFound, StoreUnavailable."""
+        return await self._read(image_id, "original")
+
+    async def embedding(self, image_id: UUID, identity: str) -> bytes | None:
+        """Return the stored embedding of an image by one model, None where there is none."""
+        try:
+            return await self._read(image_id, _embedding_name(identity))
+        except ImageNotFound:
+            return None
+
+    async def add_embedding(self, image_id: UUID, identity: str, data: bytes) -> None:
+        """Store an embedding. Raises StoreUnavailable."""
+        async with _translated_errors():
+            await self._store.put_async(f"images/{image_id}/{_embedding_name(identity)}", data)
+
+    async def delete(self, image_id: UUID) -> None:
+        """Remove an upload and everything derived from it. Raises ImageNotFound, StoreUnavailable."""
+        record = await self.record(image_id)
+        async with _translated_errors():
+            # The record goes first: without it nothing else is ever read.
+            await self._store.delete_async(f"images/{record.image_id}/record.json")
+            async for page in self._store.list_async(f"images/{record.image_id}/"):
+                await self._delete([entry["path"] for entry in page])
+
+    async def expire(self) -> int:
+        """Remove every upload older than the time to live; return how many. Raises StoreUnavailable."""
+        limit = datetime.now(UTC) - self._ttl
+        paths: dict[str, list[str]] = defaultdict(list)
+        expired: set[str] = set()
+        async with _translated_errors():
+            async for page in self._store.list_async("images/"):
+                for entry in page:
+                    image_id = entry["path"].split("/")[1]
+                    paths[image_id].append(entry["path"])
+                    if entry["last_modified"] < limit:
+                        expired.add(image_id)
+            for image_id in expired:
+                await self._delete(paths[image_id])
+        return len(expired)
+
+    async def sweep(self) -> None:
+        """Expire uploads from time to time until cancelled."""
+        while True:
+            await asyncio.sleep(max(60.0, self._ttl.total_seconds() / 10))
+            try:
+                log.info("expired images removed", count=await self.expire())
+            except StoreUnavailable as error:
+                log.warning("expired images not removed", problem=str(error))
+
+    async def _read(self, image_id: UUID, name: str) -> bytes:
+        async with _translated_errors():
+            try:
+                answer = await self._store.get_async(f"images/{image_id}/{name}")
+                return bytes(await answer.bytes_async())
+            except (NotFoundError, FileNotFoundError) as error:
+                raise _unknown(image_id) from error
+
+    async def _delete(self, paths: list[str]) -> None:
+        for path in paths:
+            try:
+                await self._store.delete_async(path)
+            except (NotFoundError, FileNotFoundError):
+                continue  # another replica was faster
+
+
+def _embedding_name(identity: str) -> str:
+    return f"embeddings/{identity.replace('/', '-')}.f32"
+
+
+def _unknown(image_id: UUID) -> ImageNotFound:
+    return ImageNotFound(f"no image {image_id}: it was never uploaded, was deleted or has expired; upload it again")
+
+
+@asynccontextmanager
+async def _translated_errors() -> AsyncIterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        log.error("object store failed", error=str(error))
+        raise StoreUnavailable("the image store cannot be read or written now; try again shortly") from error

@@ -1,0 +1,1 @@
+"""Triton behind the `Inference` protocol; the only place that knows its client library."""
