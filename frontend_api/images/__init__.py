@@ -1,0 +1,1 @@
+"""From uploaded bytes to the arrays that SAM's two graphs take."""

@@ -1,0 +1,177 @@
+"""Uploaded bytes to pixels: which pictures are read, and how each is brought to 8-bit RGB or grey."""
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
+
+from frontend_api.errors import ImageTooLarge, ServiceError, UnsupportedImage
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+_TRANSPOSE_OF_ORIENTATION = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow reports damaged metadata through `warnings`; the picture decides, not its metadata. Ignored once
+# and for all, since `warnings.catch_warnings` changes the filters of every thread.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What the header of a picture says.
+
+    Attributes:
+        format: Pillow's name of the format, such as ``JPEG``.
+        width: pixels across, EXIF orientation applied.
+        height: pixels down, EXIF orientation applied.
+    """
+
+    format: str
+    width: int
+    height: int
+
+
+def probe_image(data: bytes, *, max_pixels: int) -> ImageInfo:
+    """Read the header of a picture without decoding its pixels.
+
+    Raises:
+        UnsupportedImage: the bytes are none of `FORMATS`.
+        ImageTooLarge: the picture has more than `max_pixels` pixels.
+    """
+    with _opened(data, max_pixels) as (picture, orientation):
+        width, height = picture.size
+        if orientation >= 5:
+            width, height = height, width
+        return ImageInfo(picture.format or "", width, height)
+
+
+def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode the first frame as the browser shows it, transparent parts over white.
+
+    Returns:
+        RGB, [H, W, 3], contiguous and read-only, EXIF orientation applied.
+
+    Raises:
+        UnsupportedImage: the bytes are none of `FORMATS`, or are truncated or corrupt.
+        ImageTooLarge: the picture has more than `max_pixels` pixels.
+    """
+    with _opened(data, max_pixels) as (picture, orientation):
+        return np.asarray(_oriented(_over(picture, "white"), orientation))
+
+
+def decode_mask(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode a white-on-black mask, transparent parts being black.
+
+    Returns:
+        Grey, [H, W], contiguous and read-only, EXIF orientation applied.
+
+    Raises:
+        UnsupportedImage: the bytes are none of `FORMATS`, or are truncated or corrupt.
+        ImageTooLarge: the picture has more than `max_pixels` pixels.
+    """
+    with _opened(data, max_pixels) as (picture, orientation):
+        return np.asarray(_oriented(_over(picture, "black").convert("L"), orientation))
+
+
+@contextmanager
+def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+    """Yield the opened picture, its size checked, and the EXIF orientation still to be applied."""
+    # Pillow's own bomb check stays as a backstop: some plugins allocate by the header while opening.
+    backstop = 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+            _check_size(picture, max_pixels)
+            yield picture, _orientation(picture)
+    except ServiceError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(
+            f"The image has more than {backstop} pixels; at most {min(max_pixels, backstop)} are accepted."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedImage(
+            "The file is no image that can be read; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are."
+        ) from error
+    # Decoders answer damage with whatever they trip over: OSError, SyntaxError, ValueError, struct.error, …
+    except Exception as error:
+        raise UnsupportedImage(
+            "The image is truncated or damaged; upload a file that opens in an image viewer."
+        ) from error
+
+
+def _check_size(picture: Image.Image, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise ImageTooLarge(
+            f"The image has {width}×{height} = {width * height} pixels; at most {max_pixels} are accepted."
+        )
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        # libtiff allocates one whole tile, however small the picture is.
+        tile = (
+            int(picture.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0)),
+            int(picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 0)),
+        )
+        if tile[0] * tile[1] > max_pixels:
+            raise ImageTooLarge(
+                f"The image's tiles have {tile[0]}×{tile[1]} pixels; at most {max_pixels} are accepted."
+            )
+
+
+def _orientation(picture: Image.Image) -> int:
+    """Return the EXIF orientation, 1 to 8, as read before the pixels: browsers heed no later one."""
+    # Pillow would take an orientation from XMP where EXIF has none; browsers do not.
+    picture.info.pop("xmp", None)
+    picture.info.pop("XML:com.adobe.xmp", None)
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 1  # applied by Pillow itself, to the size as well
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged EXIF makes no damaged picture
+        return 1
+    return orientation if orientation in _TRANSPOSE_OF_ORIENTATION else 1
+
+
+def _oriented(picture: Image.Image, orientation: int) -> Image.Image:
+    transpose = _TRANSPOSE_OF_ORIENTATION.get(orientation)
+    return picture if transpose is None else picture.transpose(transpose)
+
+
+def _over(picture: Image.Image, background: str) -> Image.Image:
+    """Bring any mode to RGB, what is transparent over `background`."""
+    if picture.mode.startswith("I;16"):
+        picture = _from_16_bits(np.asarray(picture))
+    elif picture.mode in ("I", "F"):
+        picture = _stretched(np.asarray(picture, np.float32))
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")
+        canvas = Image.new("RGBA", picture.size, background)
+        picture = Image.alpha_composite(canvas, picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _from_16_bits(values: NDArray[np.uint16]) -> Image.Image:
+    """Scale 0…65535 to 0…255, rounded."""
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _stretched(values: NDArray[np.float32]) -> Image.Image:
+    """Scale 32-bit values, which know no white: the greatest becomes 255, zero or the least 0."""
+    finite = values[np.isfinite(values)]
+    least = min(float(finite.min(initial=0.0)), 0.0)
+    greatest = float(finite.max(initial=0.0))
+    scale = 255 / (greatest - least) if greatest > least else 0.0
+    clipped = np.nan_to_num(values, nan=least, posinf=greatest, neginf=least)
+    return Image.fromarray(np.rint((clipped - least) * scale).astype(np.uint8))
