@@ -1,0 +1,161 @@
+"""POST /api/run."""
+
+import base64
+import io
+import json
+import uuid
+
+import numpy as np
+import pytest
+from PIL import Image
+
+POINT = {"points": '[{"x": 150, "y": 100}]', "labels": "[1]"}
+
+
+def png(uri):
+    head, data = uri.split(",", 1)
+    assert head == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def run(client, image_id, **fields):
+    return client.post("/api/run", data={"original_image_id": image_id} | fields)
+
+
+def test_a_click_returns_three_candidates_best_score_first(client, upload):
+    results = run(client, upload(), **POINT).json()["results"]
+    assert [round(r["score"], 3) for r in results] == [0.9, 0.7, 0.5]
+    assert all(set(r) == {"masked_image", "mask", "score"} for r in results)
+
+
+def test_masks_have_the_image_size_and_cutouts_are_cropped_to_their_alpha(client, upload):
+    for result in run(client, upload(), **POINT).json()["results"]:
+        mask, cutout = png(result["mask"]), png(result["masked_image"])
+        assert (mask.mode, mask.size) == ("L", (300, 200))
+        alpha = np.asarray(mask)
+        ys, xs = np.nonzero(alpha)
+        assert cutout.mode == "RGBA"
+        np.testing.assert_array_equal(
+            np.asarray(cutout)[..., 3], alpha[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+        )
+        assert alpha[100, 150] == 255
+
+
+def test_json_and_both_kinds_of_form_mean_the_same(client, upload):
+    image_id = upload()
+    native = {"original_image_id": image_id, "points": [{"x": 150, "y": 100}], "labels": [1]}
+    urlencoded = run(client, image_id, **POINT)
+    multipart = client.post(
+        "/api/run", files={k: (None, v) for k, v in (POINT | {"original_image_id": image_id}).items()}
+    )
+    as_json = client.post("/api/run", json=native)
+    assert urlencoded.json() == multipart.json() == as_json.json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"points": "[{", "labels": "[1]"}, 400, "points is not JSON"),
+        ({"points": '{"x": 1, "y": 2}', "labels": "[1]"}, 400, "points must be a list"),
+        ({"points": '[{"x": 1}]', "labels": "[1]"}, 400, "finite numbers"),
+        ({"points": '[{"x": "1", "y": 2}]', "labels": "[1]"}, 400, "finite numbers"),
+        ({"points": '[{"x": true, "y": 2}]', "labels": "[1]"}, 400, "finite numbers"),
+        ({"points": '[{"x": NaN, "y": 2}]', "labels": "[1]"}, 400, "not JSON"),
+        ({"points": '[{"x": 1e999, "y": 2}]', "labels": "[1]"}, 400, "points"),
+        ({"points": "[" * 5000, "labels": "[1]"}, 400, "not JSON"),
+        (
+            {"points": '[{"x": 1, "y": 2}]', "labels": "[2]"},
+            400,
+            "label must be 1 (foreground) or 0 (background), got 2",
+        ),
+        ({"points": '[{"x": 1, "y": 2}]', "labels": "[true]"}, 400, "label must be 1"),
+        ({"points": '[{"x": 1, "y": 2}]', "labels": "[1, 0]"}, 400, "1 points but 2 labels"),
+        (
+            {"points": '[{"x": 301, "y": 2}]', "labels": "[1]"},
+            400,
+            "point (301, 2) lies outside the image of 300 × 200",
+        ),
+        ({"points": '[{"x": -0.5, "y": 2}]', "labels": "[1]"}, 400, "outside"),
+        ({}, 400, "no prompt"),
+        ({"points": "[]", "labels": "[]"}, 400, "no prompt"),
+        ({"box": "[1, 2, 3]"}, 400, "four finite numbers"),
+        ({"box": "[50, 20, 40, 30]"}, 400, "x0 < x1"),
+        ({"box": "[0, 0, 301, 200]"}, 400, "300 × 200"),
+        (POINT | {"feather_method": "gauss"}, 400, "feather_method must be one of none, linear"),
+        (POINT | {"feather_width": "-1"}, 400, "feather_width must be a number from 0 to 256"),
+        (POINT | {"feather_width": "1e3"}, 400, "feather_width"),
+        (POINT | {"mask_image_id": "nonsense"}, 422, "mask_image_id must be a UUID, got 'nonsense'"),
+        (POINT | {"mask_image_id": str(uuid.uuid4())}, 404, "no image"),
+        ({"points": json.dumps([{"x": 1, "y": 1}] * 513), "labels": "[1]"}, 400, "limit is 512"),
+    ],
+)
+def test_a_malformed_prompt_gets_one_sentence(client, upload, fields, status, words):
+    answer = run(client, upload(), **fields)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"detail"}
+    assert words in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        (b"{", "application/json", 400),
+        (b"[]", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"{}", "application/json", 422),
+        (b'{"original_image_id": 7}', "application/json", 422),
+        (b"", "application/x-www-form-urlencoded", 422),
+        (b"original_image_id=%FF%00", "application/x-www-form-urlencoded", 422),
+        (b"hello", "text/plain", 422),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 400),
+        (b"whatever", "multipart/form-data", 400),
+    ],
+)
+def test_a_malformed_body_is_refused_in_the_same_shape(client, body, kind, status):
+    answer = client.post("/api/run", content=body, headers={"content-type": kind})
+    assert answer.status_code == status, answer.text
+    assert set(answer.json()) == {"detail"}
+
+
+def test_an_unknown_image_is_404(client):
+    assert run(client, str(uuid.uuid4()), **POINT).status_code == 404
+
+
+def test_an_upload_in_the_wrong_role_is_400(client, upload, photo_jpeg):
+    original, mask = upload(), upload(image_type="mask")
+    assert "is a mask" in run(client, mask, **POINT).json()["detail"]
+    answer = run(client, original, **POINT, mask_image_id=original)
+    assert answer.status_code == 400
+    assert "is an original" in answer.json()["detail"]
+
+
+def test_a_mask_alone_is_a_prompt(client, upload):
+    answer = run(client, upload(), mask_image_id=upload(image_type="mask"))
+    assert answer.status_code == 200
+
+
+def test_a_mask_of_another_shape_is_400(client, upload):
+    buffer = io.BytesIO()
+    Image.new("L", (100, 400), 255).save(buffer, "PNG")
+    answer = run(client, upload(), **POINT, mask_image_id=upload(buffer.getvalue(), image_type="mask"))
+    assert answer.status_code == 400
+    assert "100" in answer.json()["detail"]
+
+
+def test_a_second_click_does_not_encode_again(client, upload, inference):
+    image_id = upload()
+    for _ in range(3):
+        assert run(client, image_id, **POINT).status_code == 200
+    assert inference.calls["encode"] == 1
+    assert inference.calls["decode"] == 3
+
+
+def test_feather_none_gives_a_hard_edge_and_width_widens_it(client, upload):
+    image_id = upload()
+
+    def alpha(**fields):
+        return np.asarray(png(run(client, image_id, **POINT, **fields).json()["results"][0]["mask"]))
+
+    hard, narrow, wide = alpha(feather_method="none"), alpha(feather_width="3"), alpha(feather_width="20")
+    assert set(np.unique(hard)) == {0, 255}
+    assert (hard > 0).sum() < (narrow > 0).sum() < (wide > 0).sum()

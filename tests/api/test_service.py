@@ -1,0 +1,138 @@
+"""Health, metrics, keys, CORS, admission and the errors of the model server."""
+
+import threading
+import time
+
+import pytest
+
+from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable
+from tests.support.fake_inference import IDENTITY
+
+CLICK = {"points": [{"x": 10, "y": 10}], "labels": [1]}
+
+
+def test_health_names_the_model_in_service(client):
+    body = client.get("/health").json()
+    assert body["status"] == "ok"
+    assert body["model"]["variant"] == "vit_fake"
+    assert body["model"]["precision"] == "fp32"
+    assert body["model"]["version"] == 1
+    assert client.get("/health/live").status_code == 204
+    assert client.get("/health/ready").status_code == 204
+
+
+def test_the_newest_consistent_pair_serves(open_client, inference):
+    inference.models = {1: (IDENTITY, IDENTITY), 2: ("a/fp32/1", "b/fp32/2")}
+    assert open_client().get("/health").json()["model"]["version"] == 1
+
+
+def test_without_a_consistent_pair_clicks_are_503_and_name_both_identities(client, inference, upload):
+    image_id = upload()
+    inference.models = {2: ("a/fp32/1", "b/fp32/2")}
+    for _ in range(200):
+        answer = client.get("/health")
+        if answer.status_code == 503:
+            break
+        time.sleep(0.01)
+    click = client.post("/api/run", json=CLICK | {"original_image_id": image_id})
+    assert click.status_code == 503
+    assert click.headers["retry-after"]
+    for body in (answer.json(), click.json()):
+        assert "a/fp32/1" in body["detail"]
+        assert "b/fp32/2" in body["detail"]
+    assert client.get("/health/ready").status_code == 503
+    assert client.get("/health/live").status_code == 204
+
+
+def test_a_model_replaced_in_place_is_noticed_by_its_identity(client, inference, upload):
+    image_id = upload()
+    assert client.post("/api/run", json=CLICK | {"original_image_id": image_id}).status_code == 200
+    inference.models = {1: ("new/fp32/9", "new/fp32/9")}
+    assert client.post("/api/run", json=CLICK | {"original_image_id": image_id}).status_code == 200
+    assert client.get("/health").json()["model"]["identity"] == "new/fp32/9"
+    assert inference.calls["encode"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(TritonUnavailable("down"), 503), (Saturated("full"), 503), (InferenceTimeout("slow"), 504)],
+)
+def test_an_error_of_the_model_server_has_its_status(client, inference, upload, error, status):
+    image_id = upload()
+    client.post("/api/run", json=CLICK | {"original_image_id": image_id})
+    inference.error = error
+    answer = client.post("/api/run", json=CLICK | {"original_image_id": image_id})
+    assert answer.status_code in {status, 503}
+    assert ("retry-after" in answer.headers) == (answer.status_code == 503)
+
+
+def test_more_clicks_than_admitted_are_503_at_once(open_client, inference, photo_jpeg):
+    client = open_client(max_concurrent_clicks=2)
+    image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    inference.released.clear()
+    answers = []
+    threads = [
+        threading.Thread(
+            target=lambda: answers.append(client.post("/api/run", json=CLICK | {"original_image_id": image_id}))
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    while 'imgr_in_flight{kind="clicks"} 2.0' not in client.get("/metrics").text:
+        time.sleep(0.01)
+    refused = client.post("/api/run", json=CLICK | {"original_image_id": image_id})
+    inference.released.set()
+    for thread in threads:
+        thread.join()
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert "2 clicks" in refused.json()["detail"]
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+def test_an_api_key_is_asked_for_where_keys_are_configured(open_client):
+    client = open_client(api_keys="alpha, beta")
+    for headers, status in [({}, 401), ({"x-api-key": "gamma"}, 401), ({"x-api-key": "beta"}, 422)]:
+        assert client.post("/api/upload/image", headers=headers).status_code == status
+    assert client.get("/health").status_code == 200
+
+
+def test_the_development_origin_may_call_and_others_may_not(client):
+    preflight = {"access-control-request-method": "POST"}
+    allowed = client.options("/api/run", headers=preflight | {"origin": "http://localhost:5173"})
+    assert allowed.headers["access-control-allow-origin"] == "http://localhost:5173"
+    assert (
+        "access-control-allow-origin"
+        not in client.options("/api/run", headers=preflight | {"origin": "http://evil"}).headers
+    )
+
+
+def test_errors_carry_cors_headers_so_that_the_frontend_can_read_them(client):
+    answer = client.post("/api/run", json={}, headers={"origin": "http://localhost:5173"})
+    assert answer.status_code == 422
+    assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+
+
+def test_metrics_show_stages_caches_and_the_model(client, upload):
+    client.post("/api/run", json=CLICK | {"original_image_id": upload()})
+    text = client.get("/metrics").text
+    for stage in ("decode", "preprocess", "encode", "queue", "decode_prompts", "refine", "encode_png"):
+        count = next(
+            l for l in text.splitlines() if l.startswith(f'imgr_stage_duration_seconds_count{{stage="{stage}"}}')
+        )
+        assert float(count.split()[-1]) > 0, stage
+    assert f'imgr_model_info{{identity="{IDENTITY}"' in text
+    assert 'imgr_request_duration_seconds_count{method="POST",route="/api/run",status="200"} 1.0' in text
+
+
+def test_a_request_id_is_kept_or_made(client):
+    assert client.get("/health", headers={"x-request-id": "abc"}).headers["x-request-id"] == "abc"
+    assert client.get("/health").headers["x-request-id"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("GET", "/api/run", 405)])
+def test_unknown_routes_and_methods_keep_the_error_shape(client, method, path, status):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert set(answer.json()) == {"detail"}
