@@ -49,7 +49,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> FastAP
     )
     add_error_answers(app, metrics)
     for module in (uploads, clicks, images):
-        app.include_router(module.router, prefix="/api", dependencies=[Depends(require_api_key)])
+        app.include_router(module.router, dependencies=[Depends(require_api_key)])
     app.include_router(health.router)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + _MULTIPART_OVERHEAD)
     app.add_middleware(

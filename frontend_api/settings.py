@@ -20,12 +20,12 @@ class Settings(BaseSettings):
     triton_timeout_seconds: float = Field(
         60.0, gt=0, description="longest wait for one inference before the client gets 504"
     )
-    model_poll_seconds: float = Field(
-        1.0, gt=0, description="how often Triton is asked which model versions are ready"
-    )
+    model_poll_seconds: float = Field(1.0, gt=0, description="how often Triton is asked which model versions are ready")
+
+    model_repository: Path = Field(Path("model_repository"), description="the folder that Triton serves models from")
 
     store: str = Field(
-        default_factory=lambda: (Path.cwd() / "data" / "store").as_uri(),
+        default_factory=(Path.cwd() / "data" / "store").as_uri,
         description="where uploads and embeddings live: file:///…, memory:///, s3://bucket/prefix, gs://…, az://…",
     )
     image_ttl_seconds: int = Field(24 * 3600, gt=0, description="age at which an upload expires")
@@ -40,7 +40,9 @@ class Settings(BaseSettings):
     max_concurrent_uploads: int = Field(8, gt=0, description="uploads admitted at once; further ones get 503")
     encode_concurrency: int = Field(1, gt=0, description="images sent to the encoder at once")
     max_queued_encodes: int = Field(
-        64, gt=0, description="uploads waiting to be encoded in the background; others are encoded on first click"
+        64,
+        gt=0,
+        description="uploads waiting to be encoded in the background; others are encoded on first click",
     )
     worker_threads: int | None = Field(
         None, gt=0, description="threads that decode images and render masks; default: one for each core"

@@ -11,7 +11,7 @@ from frontend_api.api.fields import parse_click, read_fields
 from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
 from frontend_api.segmentation.clicks import ScoredCandidate
 
-router = APIRouter()
+router = APIRouter(prefix="/api")
 
 
 @router.post(

@@ -101,7 +101,9 @@ def _points(fields: Mapping[str, Any], limit: int) -> NDArray[np.float64]:
         raise InvalidPrompt(f"there are {len(values)} points; the limit is {limit}")
     for value in values:
         if not isinstance(value, dict) or not all(_is_number(value.get(axis)) for axis in "xy"):
-            raise InvalidPrompt(f'each point must look like {{"x": 512, "y": 340}} with finite numbers, got {_shown(value)}')
+            raise InvalidPrompt(
+                f'each point must look like {{"x": 512, "y": 340}} with finite numbers, got {_shown(value)}'
+            )
     return np.array([(value["x"], value["y"]) for value in values], np.float64).reshape(-1, 2)
 
 
@@ -137,7 +139,9 @@ def _width(fields: Mapping[str, Any], default: float) -> float:
     if value is None:
         return default
     if not _is_number(value) or not 0 <= value <= _MAX_FEATHER_WIDTH:
-        raise InvalidPrompt(f"feather_width must be a number from 0 to {_MAX_FEATHER_WIDTH:g} pixels, got {_shown(value)}")
+        raise InvalidPrompt(
+            f"feather_width must be a number from 0 to {_MAX_FEATHER_WIDTH:g} pixels, got {_shown(value)}"
+        )
     return float(value)
 
 

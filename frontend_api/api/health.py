@@ -46,7 +46,11 @@ async def live() -> None:
     """Answer as long as the process runs."""
 
 
-@router.get("/health/ready", status_code=HTTPStatus.NO_CONTENT, responses={503: {"description": "no click can be served"}})
+@router.get(
+    "/health/ready",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses={503: {"description": "no click can be served"}},
+)
 async def ready(services: ServicesDep) -> None:
     """Answer 204 while clicks can be served."""
     _ = services.models.current

@@ -10,7 +10,7 @@ from frontend_api.api.schemas import ImageAnswer, error_answers
 from frontend_api.errors import NoModelInService
 from frontend_api.storage.images import ImageType
 
-router = APIRouter(prefix="/images")
+router = APIRouter(prefix="/api/images")
 
 
 @router.get("/{image_id}", responses=error_answers(401, 404, 422, 503))
@@ -18,14 +18,10 @@ async def get_image(image_id: UUID, services: ServicesDep) -> ImageAnswer:
     """Return an upload's metadata, and whether its embedding is ready."""
     record = await services.images.record(image_id)
     try:
-        ready = record.type is ImageType.ORIGINAL and await services.embeddings.ready(
-            image_id, services.models.current
-        )
+        ready = record.type is ImageType.ORIGINAL and await services.embeddings.ready(image_id, services.models.current)
     except NoModelInService:
         ready = False
-    return ImageAnswer(
-        **record.model_dump(), expires_at=services.images.expiry(record), embedding_ready=ready
-    )
+    return ImageAnswer(**record.model_dump(), expires_at=services.images.expiry(record), embedding_ready=ready)
 
 
 @router.delete("/{image_id}", status_code=HTTPStatus.NO_CONTENT, responses=error_answers(401, 404, 422, 503))

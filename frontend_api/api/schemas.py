@@ -113,7 +113,12 @@ def run_request_body() -> dict[str, Any]:
     schema.pop("$defs", None)
     form = {**schema, "properties": dict(schema["properties"])}
     form["properties"] |= {
-        "points": {"type": "string", "description": "JSON", "default": "[]", "examples": ['[{"x": 512, "y": 340}]']},
+        "points": {
+            "type": "string",
+            "description": "JSON",
+            "default": "[]",
+            "examples": ['[{"x": 512, "y": 340}]'],
+        },
         "labels": {"type": "string", "description": "JSON", "default": "[]", "examples": ["[1]"]},
         "box": {"type": "string", "description": "JSON", "examples": ["[100, 100, 400, 300]"]},
     }

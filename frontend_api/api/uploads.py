@@ -12,7 +12,7 @@ from frontend_api.errors import ImageTooLarge
 from frontend_api.images.decoding import decode_mask, probe_image
 from frontend_api.storage.images import ImageRecord, ImageType
 
-router = APIRouter()
+router = APIRouter(prefix="/api")
 
 
 @router.post("/upload/image", responses=error_answers(400, 401, 413, 415, 422, 503))

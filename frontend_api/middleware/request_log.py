@@ -31,7 +31,7 @@ class RequestLog:
         async def noting_send(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status = int(message["status"])
                 MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
@@ -44,7 +44,11 @@ class RequestLog:
                 route = getattr(scope.get("route"), "path", "unmatched")
                 self.metrics.requests.labels(route, scope["method"], str(status)).observe(seconds)
                 log.info(
-                    "request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1e3, 1)
+                    "request",
+                    method=scope["method"],
+                    path=scope["path"],
+                    status=status,
+                    ms=round(seconds * 1e3, 1),
                 )
 
 

@@ -34,12 +34,12 @@ class ServedModel:
     @property
     def variant(self) -> str:
         """The architecture, for example ``vit_b``."""
-        return self.identity.split("/")[0]
+        return self.identity.partition("/")[0]
 
     @property
     def precision(self) -> str:
         """The arithmetic, for example ``fp32``."""
-        return (self.identity.split("/") + ["unknown"])[1]
+        return self.identity.partition("/")[2].partition("/")[0]
 
 
 class ModelWatch:
@@ -135,9 +135,7 @@ class ModelWatch:
         if model is None:
             log.warning("no model in service", problem=self._problem)
             return
-        self._metrics.model_info.labels(
-            str(model.version), model.variant, model.precision, model.identity
-        ).set(1)
+        self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
         log.info("model in service", version=model.version, identity=model.identity)
 
 

@@ -62,9 +62,7 @@ class ImageStore:
         """Store an upload. Raises StoreUnavailable."""
         async with _translated_errors():
             await self._store.put_async(f"images/{record.image_id}/original", data)
-            await self._store.put_async(
-                f"images/{record.image_id}/record.json", record.model_dump_json().encode()
-            )
+            await self._store.put_async(f"images/{record.image_id}/record.json", record.model_dump_json().encode())
 
     async def record(self, image_id: UUID) -> ImageRecord:
         """Return what is known of an upload. Raises ImageNotFound, StoreUnavailable."""

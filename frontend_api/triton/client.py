@@ -1,6 +1,5 @@
 """`Inference` over Triton's HTTP endpoint with binary tensors."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -70,13 +69,13 @@ class TritonClient:
 
     async def encode(self, version: int, image: NDArray[np.uint8], size: tuple[int, int]) -> Embedding:
         """Encode an image in the model's frame."""
-        inputs = {"image": image, "image_size": np.array(size, np.int32)}
+        inputs: dict[str, NDArray[Any]] = {"image": image, "image_size": np.array(size, np.int32)}
         answer = await self._infer("sam_encoder", version, inputs, ("image_embeddings", "identity"))
         return Embedding(answer["image_embeddings"], _text(answer["identity"]))
 
     async def decode(self, version: int, embedding: Embedding, prompt: ModelPrompt) -> Masks:
         """Decode one prompt on one embedding."""
-        inputs = {
+        inputs: dict[str, NDArray[Any]] = {
             "image_embeddings": embedding.values,
             "point_coords": prompt.point_coords,
             "point_labels": prompt.point_labels,
@@ -113,7 +112,7 @@ class TritonClient:
             yield
         except InferenceServerException as error:
             raise _translated(error) from error
-        except (TimeoutError, asyncio.TimeoutError) as error:
+        except TimeoutError as error:
             raise InferenceTimeout(f"inference took longer than {self._timeout:g} seconds") from error
         except (aiohttp.ClientError, OSError) as error:
             raise TritonUnavailable("the model server does not answer; try again shortly") from error

@@ -107,7 +107,7 @@ def test_a_malformed_prompt_gets_one_sentence(client, upload, fields, status, wo
         (b"", "application/x-www-form-urlencoded", 422),
         (b"original_image_id=%FF%00", "application/x-www-form-urlencoded", 422),
         (b"hello", "text/plain", 422),
-        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 400),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 422),
         (b"whatever", "multipart/form-data", 400),
     ],
 )
