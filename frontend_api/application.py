@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from frontend_api.api import clicks, health, images, uploads
 from frontend_api.api.dependencies import require_api_key
 from frontend_api.api.error_answers import add_error_answers
+from frontend_api.demo import router as demo
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
@@ -51,6 +52,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> FastAP
     for module in (uploads, clicks, images):
         app.include_router(module.router, dependencies=[Depends(require_api_key)])
     app.include_router(health.router)
+    app.include_router(demo)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + _MULTIPART_OVERHEAD)
     app.add_middleware(
         CORSMiddleware,

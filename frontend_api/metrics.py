@@ -37,18 +37,17 @@ class Metrics:
             ("cache", "source"),
             registry=self.registry,
         )
-        self.cache_bytes = Gauge(
-            "imgr_cache_bytes", "Bytes held by a memory cache", ("cache",), registry=self.registry
-        )
+        self.cache_bytes = Gauge("imgr_cache_bytes", "Bytes held by a memory cache", ("cache",), registry=self.registry)
         self.in_flight = Gauge(
             "imgr_in_flight", "Work admitted and not yet answered", ("kind",), registry=self.registry
         )
         self.rejections = Counter(
-            "imgr_rejections_total", "Requests answered with an error, by error", ("error",), registry=self.registry
+            "imgr_rejections_total",
+            "Requests answered with an error, by error",
+            ("error",),
+            registry=self.registry,
         )
-        self.uploads = Counter(
-            "imgr_uploads_total", "Images stored, by format", ("format",), registry=self.registry
-        )
+        self.uploads = Counter("imgr_uploads_total", "Images stored, by format", ("format",), registry=self.registry)
         self.model_info = Gauge(
             "imgr_model_info",
             "1 for the model pair in service",

@@ -77,7 +77,14 @@ async def open_services(
         )
         stack.push_async_callback(embeddings.aclose)
         segmenter = Segmenter(
-            inference, models, images, pixels, embeddings, workers, metrics, max_pixels=settings.max_image_pixels
+            inference,
+            models,
+            images,
+            pixels,
+            embeddings,
+            workers,
+            metrics,
+            max_pixels=settings.max_image_pixels,
         )
         for task in (asyncio.create_task(models.run()), asyncio.create_task(images.sweep())):
             stack.push_async_callback(_cancelled, task)

@@ -1,6 +1,5 @@
 """Uploaded bytes to pixels: which pictures are read, and how each is brought to 8-bit RGB or grey."""
 
-import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from frontend_api.errors import ImageTooLarge, ServiceError, UnsupportedImage
+from frontend_api.images.bombs import MeteredStream, check_size, check_structure
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -92,8 +92,9 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     # Pillow's own bomb check stays as a backstop: some plugins allocate by the header while opening.
     backstop = 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
-            _check_size(picture, max_pixels)
+        check_structure(data)
+        with Image.open(MeteredStream(data), formats=FORMATS) as picture:
+            check_size(picture, max_pixels)
             yield picture, _orientation(picture)
     except ServiceError:
         raise
@@ -110,24 +111,6 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
         raise UnsupportedImage(
             "The image is truncated or damaged; upload a file that opens in an image viewer."
         ) from error
-
-
-def _check_size(picture: Image.Image, max_pixels: int) -> None:
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise ImageTooLarge(
-            f"The image has {width}×{height} = {width * height} pixels; at most {max_pixels} are accepted."
-        )
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        # libtiff allocates one whole tile, however small the picture is.
-        tile = (
-            int(picture.tag_v2.get(TiffImagePlugin.TILEWIDTH, 0)),
-            int(picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 0)),
-        )
-        if tile[0] * tile[1] > max_pixels:
-            raise ImageTooLarge(
-                f"The image's tiles have {tile[0]}×{tile[1]} pixels; at most {max_pixels} are accepted."
-            )
 
 
 def _orientation(picture: Image.Image) -> int:
