@@ -1,0 +1,1 @@
+"""SAM checkpoints → ONNX graphs in a Triton model repository."""
