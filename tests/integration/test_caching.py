@@ -1,0 +1,38 @@
+"""One encode per image, whatever restarts, on whichever replica."""
+
+import pytest
+import skimage.data
+
+from tests.support.service import Adapter
+from tests.support.service_client import ServiceClient
+
+pytestmark = pytest.mark.triton
+
+CLICK = {"points": [(120, 90)], "labels": [1]}
+
+
+def encodes(service):
+    return service.triton_counter("nv_inference_count", "sam_encoder")
+
+
+def test_later_clicks_never_run_the_encoder_again_here_or_on_another_replica(service, tmp_path):
+    store = tmp_path / "store"
+    first = Adapter(service.triton_port, store, tmp_path / "first.log").wait_until_ready()
+    before = encodes(service)
+    client = ServiceClient(first.url)
+    image_id = client.upload(skimage.data.coffee())
+    expected = client.run(image_id, **CLICK)
+    assert expected.status_code == 200
+    assert client.run(image_id, **CLICK).json() == expected.json()
+    client.wait_until_encoded(image_id)
+    assert encodes(service) == before + 1
+
+    second = Adapter(service.triton_port, store, tmp_path / "second.log").wait_until_ready()
+    assert ServiceClient(second.url).run(image_id, **CLICK).json() == expected.json()
+    first.process.kill()
+    first.process.wait()
+    third = Adapter(service.triton_port, store, tmp_path / "third.log").wait_until_ready()
+    assert ServiceClient(third.url).run(image_id, **CLICK).json() == expected.json()
+    second.stop()
+    third.stop()
+    assert encodes(service) == before + 1
