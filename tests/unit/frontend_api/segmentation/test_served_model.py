@@ -1,0 +1,85 @@
+"""ModelWatch: the newest version whose encoder and decoder carry one identity."""
+
+import pytest
+
+from frontend_api.errors import NoModelInService, TritonUnavailable
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation.served_model import ModelWatch, ServedModel
+from tests.support.fake_inference import FakeInference
+
+A, B = "vit_b/fp32/aaaa", "vit_b/fp16/bbbb"
+
+
+def watch(models):
+    inference = FakeInference(models)
+    return inference, ModelWatch(inference, Metrics(), 0.01)
+
+
+async def served(model_watch):
+    await model_watch._check()
+    return model_watch.current
+
+
+@pytest.mark.parametrize(
+    ("models", "version", "identity"),
+    [
+        ({1: (A, A)}, 1, A),
+        ({1: (A, A), 2: (B, B)}, 2, B),
+        ({1: (A, A), 2: (A, B)}, 1, A),
+        ({9: (A, A), 10: (B, B)}, 10, B),
+    ],
+)
+async def test_the_newest_consistent_version_is_served(models, version, identity):
+    _, model_watch = watch(models)
+    assert await served(model_watch) == ServedModel(version, identity)
+
+
+async def test_variant_and_precision_come_from_the_identity():
+    _, model_watch = watch({1: (B, B)})
+    model = await served(model_watch)
+    assert (model.variant, model.precision) == ("vit_b", "fp16")
+
+
+@pytest.mark.parametrize(
+    ("models", "words"),
+    [({}, ["no version is ready", "none"]), ({3: (A, B)}, ["version 3", A, B, "one checkpoint"])],
+)
+async def test_without_a_consistent_pair_the_error_says_what_is_there(models, words):
+    _, model_watch = watch(models)
+    with pytest.raises(NoModelInService) as caught:
+        await served(model_watch)
+    assert all(word in str(caught.value) for word in words)
+
+
+async def test_a_silent_server_takes_the_model_out_of_service_and_its_return_brings_it_back():
+    inference, model_watch = watch({1: (A, A)})
+    await served(model_watch)
+    inference.error = TritonUnavailable("nobody there")
+    with pytest.raises(NoModelInService, match="nobody there"):
+        await served(model_watch)
+    assert not model_watch.reachable
+    inference.error = None
+    assert (await served(model_watch)).version == 1
+
+
+async def test_identities_are_asked_for_once_not_at_every_look():
+    inference, model_watch = watch({1: (A, A)})
+    for _ in range(5):
+        await served(model_watch)
+    assert inference.calls["identity"] == 2
+
+
+async def test_a_doubted_model_is_asked_for_its_identity_anew():
+    inference, model_watch = watch({1: (A, A)})
+    doubted = await served(model_watch)
+    inference.models = {1: (B, B)}
+    assert (await model_watch.refresh(doubted)).identity == B
+
+
+async def test_a_version_that_goes_and_comes_back_is_asked_anew():
+    inference, model_watch = watch({1: (A, A), 2: (B, B)})
+    await served(model_watch)
+    inference.models = {1: (A, A)}
+    assert (await served(model_watch)).version == 1
+    inference.models = {1: (A, A), 2: (A, A)}
+    assert await served(model_watch) == ServedModel(2, A)

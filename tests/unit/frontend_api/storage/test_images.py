@@ -1,0 +1,84 @@
+"""ImageStore: whole uploads or none, expiry, deletion, a store that fails."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from obstore.store import LocalStore, MemoryStore
+
+from frontend_api.errors import ImageNotFound, StoreUnavailable
+from frontend_api.storage.images import ImageRecord, ImageStore, ImageType
+
+HOUR = timedelta(hours=1)
+
+
+def record(**changes):
+    fields = {
+        "image_id": uuid4(), "type": ImageType.ORIGINAL, "filename": "a.jpg", "size": 3,
+        "width": 2, "height": 1, "format": "JPEG", "created_at": datetime.now(UTC),
+    }  # fmt: skip
+    return ImageRecord(**fields | changes)
+
+
+@pytest.fixture(params=["memory", "files"])
+def backend(request, tmp_path):
+    return MemoryStore() if request.param == "memory" else LocalStore(tmp_path)
+
+
+async def test_what_was_added_comes_back(backend):
+    images, added = ImageStore(backend, HOUR), record()
+    await images.add(added, b"abc")
+    await images.add_embedding(added.image_id, "vit_b/fp32/ab", b"1234")
+    assert await images.record(added.image_id) == added
+    assert await images.original(added.image_id) == b"abc"
+    assert await images.embedding(added.image_id, "vit_b/fp32/ab") == b"1234"
+    assert await images.embedding(added.image_id, "vit_b/fp16/ab") is None
+
+
+async def test_deletion_leaves_nothing(backend):
+    images, added = ImageStore(backend, HOUR), record()
+    await images.add(added, b"abc")
+    await images.add_embedding(added.image_id, "x", b"1234")
+    await images.delete(added.image_id)
+    with pytest.raises(ImageNotFound, match=str(added.image_id)):
+        await images.record(added.image_id)
+    assert backend.list().collect() == []
+
+
+async def test_an_upload_cut_off_before_its_record_does_not_exist(backend):
+    images, image_id = ImageStore(backend, HOUR), uuid4()
+    await backend.put_async(f"images/{image_id}/original", b"abc")
+    with pytest.raises(ImageNotFound):
+        await images.record(image_id)
+
+
+async def test_a_damaged_record_is_an_unknown_image(backend):
+    images, image_id = ImageStore(backend, HOUR), uuid4()
+    await backend.put_async(f"images/{image_id}/record.json", b'{"image_id": ')
+    with pytest.raises(ImageNotFound):
+        await images.record(image_id)
+
+
+async def test_an_expired_upload_is_not_found_and_the_sweep_removes_all_of_it(backend):
+    images = ImageStore(backend, timedelta(seconds=1))
+    old = record()
+    await images.add(old, b"abc")
+    await asyncio.sleep(1.1)
+    young = record()
+    await images.add(young, b"abc")
+    await images.add_embedding(old.image_id, "x", b"1234")  # younger than the upload it belongs to
+    with pytest.raises(ImageNotFound):
+        await images.record(old.image_id)
+    assert await images.expire() == 1
+    assert {entry["path"].split("/")[1] for entry in backend.list().collect()} == {str(young.image_id)}
+
+
+async def test_a_failing_store_is_unavailable_and_tells_no_path(tmp_path):
+    folder = tmp_path / "secret"
+    images = ImageStore(LocalStore(folder, mkdir=True), HOUR)
+    folder.rmdir()
+    folder.write_text("not a folder")
+    with pytest.raises(StoreUnavailable) as caught:
+        await images.add(record(), b"abc")
+    assert "secret" not in str(caught.value)
