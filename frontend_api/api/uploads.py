@@ -27,7 +27,7 @@ async def upload_image(
         data = await file.read()
         if len(data) > limits.max_upload_bytes:
             raise ImageTooLarge(f"the file has {len(data)} bytes; the limit is {limits.max_upload_bytes}")
-        info = probe_image(data, max_pixels=limits.max_image_pixels)
+        info = await services.workers.run(None, probe_image, data, max_pixels=limits.max_image_pixels)
         if image_type is ImageType.ORIGINAL:
             pixels = await services.pixels.decode(data)
         else:

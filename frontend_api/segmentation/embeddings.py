@@ -64,6 +64,7 @@ class Embeddings:
         self._max_queued = max_queued
         self._memory: LRUCache[Key, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
         self._jobs: dict[Key, _Job] = {}
+        self._saving: set[asyncio.Task[None]] = set()
 
     async def get(self, image_id: UUID, model: ServedModel) -> Embedding:
         """Return the embedding of an image by `model`, waiting for the encoder if need be.
@@ -107,11 +108,11 @@ class Embeddings:
             self._jobs[key].task.cancel()
 
     async def aclose(self) -> None:
-        """Give up what is being made."""
+        """Give up what is being made, finish storing what was made."""
         tasks = [job.task for job in self._jobs.values()]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, *self._saving, return_exceptions=True)
 
     def _job(self, image_id: UUID, model: ServedModel, *, urgent: bool) -> _Job:
         key = (image_id, model.identity)
@@ -141,7 +142,9 @@ class Embeddings:
             with self._metrics.stage("encode"):
                 embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
         self._keep(image_id, embedding)
-        await self._save(image_id, embedding)
+        saving = asyncio.create_task(self._save(image_id, embedding))  # the click need not wait for the store
+        self._saving.add(saving)
+        saving.add_done_callback(self._saving.discard)
         return embedding
 
     def _keep(self, image_id: UUID, embedding: Embedding) -> None:
