@@ -98,7 +98,7 @@ class Embeddings:
     async def ready(self, image_id: UUID, model: ServedModel) -> bool:
         """Tell whether a click would find the embedding without the encoder."""
         key = (image_id, model.identity)
-        return key in self._memory or await self._images.embedding(*key) is not None
+        return key in self._memory or await self._images.has_embedding(*key)
 
     def forget(self, image_id: UUID) -> None:
         """Drop an image's embeddings from memory, and whatever is being made of it."""

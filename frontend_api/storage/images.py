@@ -86,6 +86,15 @@ class ImageStore:
         except ImageNotFound:
             return None
 
+    async def has_embedding(self, image_id: UUID, identity: str) -> bool:
+        """Tell whether an embedding is stored. Raises StoreUnavailable."""
+        async with _translated_errors():
+            try:
+                await self._store.head_async(f"images/{image_id}/{_embedding_name(identity)}")
+            except (NotFoundError, FileNotFoundError):
+                return False
+        return True
+
     async def add_embedding(self, image_id: UUID, identity: str, data: bytes) -> None:
         """Store an embedding. Raises StoreUnavailable."""
         async with _translated_errors():
