@@ -1,7 +1,9 @@
 """Small files that would cost much. The test process may hold 1 GB more than it does; see `little_memory`."""
 
 import io
+import resource
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,9 +28,7 @@ ONE_GREY_PIXEL_TIFF = {
 @pytest.fixture(autouse=True)
 def little_memory():
     """Make a bomb that goes off fail its test instead of the machine."""
-    resource = pytest.importorskip("resource")
-    with open("/proc/self/statm") as statm:
-        used = int(statm.read().split()[0]) * resource.getpagesize()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, before[1]))
     yield
