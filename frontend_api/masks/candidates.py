@@ -71,7 +71,5 @@ def _cutout(image: NDArray[np.uint8], box: Box, alpha: NDArray[np.uint8]) -> NDA
     alpha = alpha[top : top + height, left : left + width]
     top, left = top + box.top, left + box.left
     colour = image[top : top + height, left : left + width]
-    cutout = np.zeros((height, width, 4), np.uint8)
-    np.copyto(cutout[..., :3], colour, where=alpha[..., None] > 0)
-    cutout[..., 3] = alpha
-    return cutout
+    cutout = cv2.cvtColor(cv2.bitwise_and(colour, colour, mask=alpha), cv2.COLOR_RGB2RGBA)
+    return np.asarray(cv2.insertChannel(alpha, cutout, 3), np.uint8)

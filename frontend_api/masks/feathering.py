@@ -1,5 +1,6 @@
 """Soft edges: alpha falls outside of a mask with the distance from it."""
 
+import itertools
 import math
 from enum import StrEnum
 
@@ -7,10 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from frontend_api.masks.box import Box
+
 _EXPONENTIAL_RATE = 5.0
 _SIGMOID_STEEPNESS = 10.0
 _POWER = 3.0
 _EXP_BITS = 10.0
+_TILE_SIDE = 128
 
 
 class FeatherMethod(StrEnum):
@@ -69,13 +73,25 @@ def feather(mask: NDArray[np.bool_], method: FeatherMethod, width: float) -> NDA
     """
     inside = mask.view(np.uint8)
     alpha = inside * np.uint8(255)
-    if method is FeatherMethod.NONE or width <= 1 or not inside.any():
+    if method is FeatherMethod.NONE or width <= 1:
         return alpha
-    distance = cv2.distanceTransform(1 - inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel()
-    edge = np.flatnonzero((distance > 0) & (distance < width))
-    # The squares of distances between pixels are whole numbers; rounding frees them of what the transform's
-    # single precision leaves, which differs with the part of the image it sees.
-    squares = np.rint(distance[edge] ** 2).astype(np.intp)
-    table = np.rint(255 * profile(method, np.sqrt(np.arange(math.ceil(width**2) + 1)) / width))
-    alpha.ravel()[edge] = table.astype(np.uint8)[squares]
+    # Squared distances between pixels are whole numbers, so there are few of them.
+    square_of_width = math.ceil(width**2)
+    distances = np.sqrt(np.arange(square_of_width + 1))
+    alpha_of_square = np.rint(255 * profile(method, distances / width)).astype(np.uint8)
+
+    # Distances are costly and wanted near the edge only: tiles that lie far from it are left out.
+    reach = math.ceil(width)
+    side = max(_TILE_SIDE, 4 * reach)
+    rows, columns = mask.shape
+    for top, left in itertools.product(range(0, rows, side), range(0, columns, side)):
+        tile = Box(top, left, min(top + side, rows), min(left + side, columns))
+        around = tile.grown(reach, rows, columns)
+        seen = inside[around.slices]
+        if seen.any() and not seen.all():
+            distance = cv2.distanceTransform(1 - seen, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+            distance = distance[top - around.top :, left - around.left :][: tile.height, : tile.width]
+            # Rounded, since what single precision leaves of a distance depends on what else the tile holds.
+            square = np.minimum(np.rint(distance**2), square_of_width).astype(np.intp)
+            alpha[tile.slices] = alpha_of_square[square]
     return alpha

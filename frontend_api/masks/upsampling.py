@@ -44,7 +44,7 @@ def upsample_logits(logits: NDArray[np.float32], height: int, width: int) -> NDA
     frame = _model_frame(logits, height, width)
     rows = _Axis.between(frame.shape[0], height)
     columns = _Axis.between(frame.shape[1], width)
-    return rows.interpolate(np.ascontiguousarray(columns.interpolate(np.ascontiguousarray(frame.T)).T))
+    return rows.interpolate(_transposed(columns.interpolate(_transposed(frame))))
 
 
 def upsample_mask(logits: NDArray[np.float32], height: int, width: int) -> BoxedMask:
@@ -63,7 +63,7 @@ def upsample_mask(logits: NDArray[np.float32], height: int, width: int) -> Boxed
     box = Box(rows.start, columns.start, rows.start + len(rows.low), columns.start + len(columns.low))
     inside = np.empty((box.height, box.width), np.bool_)
     if inside.size:
-        narrowed = np.ascontiguousarray(columns.interpolate(np.ascontiguousarray(frame.T)).T)
+        narrowed = _transposed(columns.interpolate(_transposed(frame)))
         strip = max(1, _STRIP_PIXELS // box.width)  # floats of one strip stay in the processor's cache
         for first in range(0, box.height, strip):
             part = slice(first, first + strip)
@@ -77,6 +77,11 @@ def _model_frame(logits: NDArray[np.float32], height: int, width: int) -> NDArra
     # OpenCV's formula is the same, and all weights of a fourfold enlargement are exact.
     frame = cv2.resize(logits, (MODEL_SIDE, MODEL_SIDE), interpolation=cv2.INTER_LINEAR)
     return np.asarray(frame[:model_height, :model_width], np.float32)
+
+
+def _transposed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the transpose as an array of its own: whole rows are picked much faster than columns."""
+    return np.asarray(cv2.transpose(values), np.float32)
 
 
 @dataclass(frozen=True)
