@@ -1,0 +1,1 @@
+"""The command line, and the Triton that runs where no container does."""

@@ -1,0 +1,1 @@
+"""The real tritonserver, from its PyPI package or from the PATH."""

@@ -1,0 +1,98 @@
+"""Serves ONNX models in tritonserver's Python backend, under the name ``onnxruntime``.
+
+Runs inside Triton's stub process, not in ours: Triton imports it by its path, and it may import nothing of
+this project. Model folders are those that Triton's C++ backend of the same name serves.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+# The Python that Triton embeds ignores PYTHONPATH and knows no virtual environment.
+sys.path[:0] = os.environ["PYTHONPATH"].split(":")
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as triton
+
+
+class TritonPythonModel:
+    """One instance of one version of a model."""
+
+    @staticmethod
+    def auto_complete_config(config):
+        """Leave the configuration as it is: config.pbtxt says everything."""
+        return config
+
+    def initialize(self, args):
+        """Load ``model.onnx`` of the version; what is wrong with it becomes Triton's reason for not loading."""
+        _end_with_parent()
+        config = json.loads(args["model_config"])
+        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        if not path.is_file():
+            raise triton.TritonModelException(f"there is no model.onnx in version {args['model_version']}")
+        self._session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(args))
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._inputs = [tensor.name for tensor in self._session.get_inputs()]
+        self._run_options = onnxruntime.RunOptions()
+        # Whoever asks for the identity alone does not pay for an inference.
+        self._run_options.only_execute_path_to_fetches = True
+
+    def execute(self, requests):
+        """Answer `requests`, which are the batch: concatenate, run once, split."""
+        try:
+            return self._answers(requests)
+        except Exception as error:
+            return [triton.InferenceResponse(error=triton.TritonError(str(error))) for _ in requests]
+
+    def _answers(self, requests):
+        wanted = [set(request.requested_output_names()) for request in requests]
+        outputs = [name for name in self._outputs if any(name in names for names in wanted)]
+        inputs = [
+            {name: triton.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs}
+            for request in requests
+        ]
+        feeds = {
+            name: inputs[0][name] if len(inputs) == 1 else np.concatenate([tensors[name] for tensors in inputs])
+            for name in self._inputs
+        }
+        results = dict(zip(outputs, self._session.run(outputs, feeds, self._run_options), strict=True))
+        ends = np.cumsum([len(tensors[self._inputs[0]]) for tensors in inputs])
+        return [
+            triton.InferenceResponse(
+                [triton.Tensor(name, results[name][end - len(tensors[self._inputs[0]]) : end]) for name in names]
+            )
+            for tensors, end, names in zip(inputs, ends, wanted, strict=True)
+        ]
+
+
+def _options(config):
+    options = onnxruntime.SessionOptions()
+    parameters = config.get("parameters", {})
+    threads = parameters.get("intra_op_thread_count", {}).get("string_value")
+    options.intra_op_num_threads = int(threads) if threads else len(os.sched_getaffinity(0))
+    # Encoder and decoder share the cores with the adapter: idle threads must not spin on them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(args):
+    if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]}), "CPUExecutionProvider"]
+    return ["CPUExecutionProvider"]
+
+
+def _end_with_parent():
+    """End this process once tritonserver is gone, however it went: Triton itself leaves stubs behind."""
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

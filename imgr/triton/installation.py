@@ -1,0 +1,86 @@
+"""Where tritonserver is, and what it needs around it to serve ONNX models."""
+
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from imgr.errors import CannotServe
+
+_BACKEND = Path(__file__).with_name("backend") / "model.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A tritonserver that can serve ONNX models.
+
+    Attributes:
+        executable: the binary.
+        backends: the folder with the backend ``onnxruntime``, None for the binary's own.
+        environment: variables it needs beside the inherited ones.
+    """
+
+    executable: Path
+    backends: Path | None
+    environment: dict[str, str]
+
+
+def packaged_triton() -> Path | None:
+    """Return the folder of the tritonserver that nvidia-pytriton brings, None where it is not installed."""
+    spec = find_spec("pytriton")  # found, not imported: it would start things of its own
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "tritonserver"
+
+
+def python_stub(triton: Path) -> Path:
+    """Return the stub that embeds the running Python version."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return triton / "python_backend_stubs" / version / "triton_python_backend_stub"
+
+
+def shared_libpython() -> Path | None:
+    """Return the shared library of the running Python, None where there is none."""
+    name = sysconfig.get_config_var("INSTSONAME") or ""
+    folders = (sysconfig.get_config_var("LIBDIR"), str(Path(sys.base_prefix) / "lib"))
+    candidates = (Path(folder) / name for folder in folders if folder and ".so" in name)
+    return next((path for path in candidates if path.exists()), None)
+
+
+def install(workspace: Path) -> Installation:
+    """Prepare a tritonserver in `workspace`. Raises CannotServe, which says what is missing.
+
+    A tritonserver on the PATH, as in NVIDIA's container, brings its own ONNX Runtime backend. The one from
+    PyPI brings a Python backend only; a folder named ``onnxruntime`` holding it beside our ``model.py``
+    makes it serve the very same model folders.
+    """
+    if on_path := shutil.which("tritonserver"):
+        return Installation(Path(on_path), None, {})
+    triton = packaged_triton()
+    if triton is None:
+        raise CannotServe("there is no tritonserver: nvidia-pytriton is not installed; run `uv sync` on Linux x86-64")
+    stub, libpython = python_stub(triton), shared_libpython()
+    if not stub.exists():
+        raise CannotServe(f"Triton's Python backend knows no Python {sys.version.split()[0]}; use Python 3.11 or 3.12")
+    if libpython is None:
+        raise CannotServe(
+            f"this Python ({sys.executable}) has no shared libpython, which Triton embeds; "
+            "install the distribution's libpython3 package, or let uv bring a Python: `uv python install 3.12`"
+        )
+    folder = workspace / "backends" / "onnxruntime"
+    folder.mkdir(parents=True)
+    for source in (*(triton / "backends" / "python").iterdir(), stub, _BACKEND):
+        shutil.copy(source, folder)  # Triton refuses links that lead out of a backend
+    libraries = (triton.parent.parent / "nvidia_pytriton.libs", libpython.parent, os.environ.get("LD_LIBRARY_PATH"))
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return Installation(
+        triton / "bin" / "tritonserver",
+        folder.parent,
+        {
+            "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries if path),
+            "PYTHONPATH": ":".join(sorted(packages)),
+        },
+    )

@@ -1,0 +1,26 @@
+"""Ports on the loopback interface."""
+
+import socket
+
+from imgr.errors import CannotServe
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def require_free(host: str, port: int, purpose: str, option: str) -> None:
+    """Raise CannotServe if `port` of `host` can't be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotServe(
+                f"port {port} on {host}, meant for {purpose}, is not free ({error.strerror}); choose another with {option}"
+            ) from error
