@@ -13,8 +13,9 @@ import math
 from typing import cast
 
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
 from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -43,10 +44,10 @@ class Decoder(nn.Module):
         by_label = [prompts.not_a_point_embed, *prompts.point_embeddings]
         self.register_buffer("label_embeddings", torch.cat([embedding.weight.detach() for embedding in by_label]))
         self.register_buffer("no_mask", prompts.no_mask_embed.weight.detach())
-        self.mask_downscaling = MaskDownscaling(prompts.mask_downscaling)
+        self.mask_downscaling = MaskDownscaling(prompts)
         self.register_buffer("output_tokens", torch.cat([masks.iou_token.weight, masks.mask_tokens.weight]).detach())
         self.transformer = masks.transformer
-        self.upscaling = Upscaling(masks.output_upscaling)
+        self.upscaling = Upscaling(masks)
         self.hypernetworks = masks.output_hypernetworks_mlps[_CANDIDATES]
         self.iou_head = masks.iou_prediction_head
 
@@ -130,17 +131,18 @@ class Decoder(nn.Module):
     def _draw(self, mask_tokens: Tensor, features: Tensor) -> Tensor:
         """[B,3,256], [B,65536,32] in the order of Upscaling → [B,3,256,256]."""
         weights = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.hypernetworks)], dim=1)
-        masks = (weights @ features.transpose(1, 2)).unflatten(-1, (GRID, GRID, 2, 2, 2, 2))
+        masks = weights @ features.transpose(1, 2)
         # Row and column of a pixel, of a quarter in it, of a sixteenth in that.
-        return masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(-1, len(self.hypernetworks), 4 * GRID, 4 * GRID)
+        masks = masks.reshape(-1, len(self.hypernetworks), GRID, GRID, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
+        return masks.reshape(-1, len(self.hypernetworks), 4 * GRID, 4 * GRID)
 
 
 class Upscaling(nn.Module):
     """Splits every pixel into sixteen: [B,4096,256] → [B,65536,32], quarters of quarters consecutive."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, decoder: MaskDecoder) -> None:
         super().__init__()
-        first, norm, _, second, _ = layers
+        first, norm, _, second, _ = decoder.output_upscaling
         self.first = _split_into_quarters(first)
         self.norm = _token_norm(norm)
         self.second = _split_into_quarters(second)
@@ -155,9 +157,9 @@ class Upscaling(nn.Module):
 class MaskDownscaling(nn.Module):
     """Turns a mask into something to add to the pixels: [B,1,256,256] → [B,4096,256]."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, prompts: PromptEncoder) -> None:
         super().__init__()
-        first, first_norm, _, second, second_norm, _, last = layers
+        first, first_norm, _, second, second_norm, _, last = prompts.mask_downscaling
         self.first, self.first_norm = _merge_quarters(first), _token_norm(first_norm)
         self.second, self.second_norm = _merge_quarters(second), _token_norm(second_norm)
         self.last = _merge_quarters(last)
@@ -170,7 +172,7 @@ class MaskDownscaling(nn.Module):
         return cast(Tensor, self.last(cells))
 
 
-def _attend(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """Multi-head attention of segment_anything's `Attention`, with an additive bias on the scores."""
     heads = attention.num_heads
     q, k, v = (
@@ -185,12 +187,12 @@ def _attend(attention: nn.Module, q: Tensor, k: Tensor, v: Tensor, bias: Tensor 
 
 def _split_into_quarters(conv: nn.ConvTranspose2d) -> nn.Linear:
     """Return the transposed 2 × 2 convolution of stride 2 as C → (row, column, C')."""
-    return _linear(conv.weight.permute(2, 3, 1, 0).flatten(0, 2), conv.bias.repeat(4))
+    return _linear(conv.weight.permute(2, 3, 1, 0).flatten(0, 2), cast(Tensor, conv.bias).repeat(4))
 
 
 def _merge_quarters(conv: nn.Conv2d) -> nn.Linear:
     """Return the convolution whose kernel is as large as its stride as (row, column, C) → C'."""
-    return _linear(conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias)
+    return _linear(conv.weight.permute(0, 2, 3, 1).flatten(1), cast(Tensor, conv.bias))
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:

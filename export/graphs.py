@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -80,8 +81,7 @@ def _write(network: nn.Module, inputs: list[Port], outputs: list[str], metadata:
             dynamo=True,
             verbose=False,
         )
-    assert program is not None
-    model = program.model
+    model = cast(torch.onnx.ONNXProgram, program).model  # None only when it writes a file itself
     ClearMetadataAndDocStringPass()(model)  # among it the paths of source files
     _store_exact_halves(model)
     model.metadata_props.update(metadata)

@@ -55,7 +55,7 @@ def _verify_encoder(sam: Sam, path: Path, identity: str, generator: torch.Genera
         coarse = torch.rand(1, 3, IMAGE_SIZE // cell, IMAGE_SIZE // cell, generator=generator)
         blobs = functional.interpolate(coarse, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic").permute(0, 2, 3, 1)
         image = (0.5 * image + 127.5 * blobs.clamp(0, 1)).to(torch.uint8)
-    expected = sam.image_encoder(sam.preprocess(image[:, :height, :width].permute(0, 3, 1, 2).float()))
+    expected: Tensor = sam.image_encoder(sam.preprocess(image[:, :height, :width].permute(0, 3, 1, 2).float()))
     size = np.array([[height, width]], np.int32)
     actual, code = _session(path).run(["image_embeddings", "identity"], {"image": image.numpy(), "image_size": size})
     _check_identity("encoder", code, identity)
