@@ -107,6 +107,19 @@ def find_published(checkpoint: Path, repository: Path) -> Publication | None:
     return None
 
 
+def republish(version: int, repository: Path) -> int:
+    """Publish a pair of the repository once more, as its newest version; return the new number.
+
+    Raises:
+        UnusableRepository: if the repository cannot be written.
+    """
+    with staging(repository) as stage:
+        for model in MODELS:
+            folder = stage.graph(model).parent
+            shutil.copytree(repository / model / str(version), folder, dirs_exist_ok=True)
+        return stage.publish()
+
+
 def sha256(file: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with file.open("rb") as stream:

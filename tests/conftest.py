@@ -19,3 +19,19 @@ def photo_jpeg(astronaut):
     buffer = io.BytesIO()
     Image.fromarray(astronaut[:400]).resize((300, 200)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory):
+    """The checkpoint of a small SAM with seeded random weights."""
+    from tests.support.checkpoints import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.pth")
+
+
+@pytest.fixture(scope="session")
+def small_sam(small_checkpoint):
+    """The network of `small_checkpoint` in PyTorch."""
+    from export.checkpoint import load
+
+    return load(small_checkpoint).sam

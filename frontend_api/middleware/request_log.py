@@ -43,7 +43,9 @@ class RequestLog:
                 # The route's template, not the path: label values must stay few.
                 route = getattr(scope.get("route"), "path", "unmatched")
                 self.metrics.requests.labels(route, scope["method"], str(status)).observe(seconds)
-                log.info(
+                # Probes and scrapes would bury what people did.
+                level = log.debug if scope["path"].startswith(("/health", "/metrics")) else log.info
+                level(
                     "request",
                     method=scope["method"],
                     path=scope["path"],

@@ -50,6 +50,23 @@ def shared_libpython() -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
+def require_parts() -> Path | None:
+    """Return the packaged tritonserver, None where the PATH has one. Raises CannotServe for what is missing."""
+    if shutil.which("tritonserver"):
+        return None
+    triton = packaged_triton()
+    if triton is None:
+        raise CannotServe("there is no tritonserver: nvidia-pytriton is not installed; run `uv sync` on Linux x86-64")
+    if not python_stub(triton).exists():
+        raise CannotServe(f"Triton's Python backend knows no Python {sys.version.split()[0]}; use Python 3.11 or 3.12")
+    if shared_libpython() is None:
+        raise CannotServe(
+            f"this Python ({sys.executable}) has no shared libpython, which Triton embeds; "
+            "install the distribution's libpython3 package, or let uv bring a Python: `uv python install 3.12`"
+        )
+    return triton
+
+
 def install(workspace: Path) -> Installation:
     """Prepare a tritonserver in `workspace`. Raises CannotServe, which says what is missing.
 
@@ -57,22 +74,12 @@ def install(workspace: Path) -> Installation:
     PyPI brings a Python backend only; a folder named ``onnxruntime`` holding it beside our ``model.py``
     makes it serve the very same model folders.
     """
-    if on_path := shutil.which("tritonserver"):
-        return Installation(Path(on_path), None, {})
-    triton = packaged_triton()
-    if triton is None:
-        raise CannotServe("there is no tritonserver: nvidia-pytriton is not installed; run `uv sync` on Linux x86-64")
-    stub, libpython = python_stub(triton), shared_libpython()
-    if not stub.exists():
-        raise CannotServe(f"Triton's Python backend knows no Python {sys.version.split()[0]}; use Python 3.11 or 3.12")
-    if libpython is None:
-        raise CannotServe(
-            f"this Python ({sys.executable}) has no shared libpython, which Triton embeds; "
-            "install the distribution's libpython3 package, or let uv bring a Python: `uv python install 3.12`"
-        )
+    triton, libpython = require_parts(), shared_libpython()
+    if triton is None or libpython is None:
+        return Installation(Path(shutil.which("tritonserver") or "tritonserver"), None, {})
     folder = workspace / "backends" / "onnxruntime"
     folder.mkdir(parents=True)
-    for source in (*(triton / "backends" / "python").iterdir(), stub, _BACKEND):
+    for source in (*(triton / "backends" / "python").iterdir(), python_stub(triton), _BACKEND):
         shutil.copy(source, folder)  # Triton refuses links that lead out of a backend
     libraries = (triton.parent.parent / "nvidia_pytriton.libs", libpython.parent, os.environ.get("LD_LIBRARY_PATH"))
     packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}

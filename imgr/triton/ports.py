@@ -22,5 +22,6 @@ def require_free(host: str, port: int, purpose: str, option: str) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CannotServe(
-                f"port {port} on {host}, meant for {purpose}, is not free ({error.strerror}); choose another with {option}"
+                f"port {port} on {host}, meant for {purpose}, is not free ({error.strerror}); "
+                f"choose another with {option}"
             ) from error

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator
@@ -70,6 +69,9 @@ def _command(installation: Installation, repository: Path, ports: TritonPorts, s
         "--allow-grpc=false",
         "--log-info=false",
     ]
+    if not Path("/dev/nvidiactl").exists():
+        # Without a GPU these only fill the log with what is not there.
+        command += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
     if installation.backends is not None:
         command += [
             f"--backend-directory={installation.backends}",
@@ -84,7 +86,9 @@ async def _supervise(command: list[str], environment: dict[str, str], shared_mem
     while True:
         started = monotonic()
         code = await _run(command, environment, shared_memory)
-        pause = _FIRST_PAUSE if monotonic() - started > _STABLE_SECONDS else min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        pause = (
+            _FIRST_PAUSE if monotonic() - started > _STABLE_SECONDS else min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        )
         log.error("tritonserver ended; restarting", exit_code=code, pause_seconds=pause)
         await asyncio.sleep(pause)
 
@@ -108,9 +112,7 @@ async def _run(command: list[str], environment: dict[str, str], shared_memory: s
         return await process.wait()
     finally:
         await _stop(process)
-        for leftover in Path("/dev/shm").glob(f"{shared_memory}*"):  # noqa: S108
-            with contextlib.suppress(OSError):
-                leftover.unlink() if leftover.is_file() else shutil.rmtree(leftover)
+        _remove_shared_memory(shared_memory)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -123,6 +125,11 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()
+
+
+def _remove_shared_memory(prefix: str) -> None:
+    for leftover in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108
+        leftover.unlink(missing_ok=True)
 
 
 def _die_with_parent() -> None:

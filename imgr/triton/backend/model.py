@@ -10,24 +10,25 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 # The Python that Triton embeds ignores PYTHONPATH and knows no virtual environment.
 sys.path[:0] = os.environ["PYTHONPATH"].split(":")
 
-import numpy as np
-import onnxruntime
-import triton_python_backend_utils as triton
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+import triton_python_backend_utils as triton  # noqa: E402
 
 
 class TritonPythonModel:
     """One instance of one version of a model."""
 
     @staticmethod
-    def auto_complete_config(config):
+    def auto_complete_config(config: Any) -> Any:
         """Leave the configuration as it is: config.pbtxt says everything."""
         return config
 
-    def initialize(self, args):
+    def initialize(self, args: dict[str, str]) -> None:
         """Load ``model.onnx`` of the version; what is wrong with it becomes Triton's reason for not loading."""
         _end_with_parent()
         config = json.loads(args["model_config"])
@@ -41,14 +42,14 @@ class TritonPythonModel:
         # Whoever asks for the identity alone does not pay for an inference.
         self._run_options.only_execute_path_to_fetches = True
 
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         """Answer `requests`, which are the batch: concatenate, run once, split."""
         try:
             return self._answers(requests)
         except Exception as error:
             return [triton.InferenceResponse(error=triton.TritonError(str(error))) for _ in requests]
 
-    def _answers(self, requests):
+    def _answers(self, requests: list[Any]) -> list[Any]:
         wanted = [set(request.requested_output_names()) for request in requests]
         outputs = [name for name in self._outputs if any(name in names for names in wanted)]
         inputs = [
@@ -69,7 +70,7 @@ class TritonPythonModel:
         ]
 
 
-def _options(config):
+def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     parameters = config.get("parameters", {})
     threads = parameters.get("intra_op_thread_count", {}).get("string_value")
@@ -80,17 +81,17 @@ def _options(config):
     return options
 
 
-def _providers(args):
+def _providers(args: dict[str, str]) -> list[Any]:
     if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         return [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]}), "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
 
 
-def _end_with_parent():
+def _end_with_parent() -> None:
     """End this process once tritonserver is gone, however it went: Triton itself leaves stubs behind."""
     parent = os.getppid()
 
-    def watch():
+    def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os._exit(1)

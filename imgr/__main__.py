@@ -1,0 +1,5 @@
+"""``python -m imgr``."""
+
+from imgr.cli import app
+
+app()

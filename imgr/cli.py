@@ -1,0 +1,133 @@
+"""The command line."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from export.errors import ExportError
+from imgr.errors import ImgrError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+console = Console(highlight=False)
+
+Repository = Annotated[
+    Path | None, typer.Option("--model-repository", help="Triton's model repository [IMGR_MODEL_REPOSITORY]")
+]
+
+
+def _in_words(command: Callable[P, T]) -> Callable[P, T]:
+    """Let a command end with a sentence and status 1 instead of a traceback."""
+
+    @wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except (ImgrError, ExportError) as error:
+            Console(stderr=True).print(f"[bold red]imgr:[/] {error}", soft_wrap=True, highlight=False)
+            raise typer.Exit(1) from error
+
+    return wrapped
+
+
+@app.command()
+@_in_words
+def serve(
+    host: Annotated[str, typer.Option(help="address the REST API listens on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="port the REST API listens on")] = 8000,
+    triton_http_port: Annotated[int | None, typer.Option(help="port of Triton's HTTP endpoint; any free one")] = None,
+    triton_metrics_port: Annotated[int | None, typer.Option(help="port of Triton's metrics; any free one")] = None,
+    model_repository: Repository = None,
+) -> None:
+    """Serve clicks: Triton and the REST API, until interrupted."""
+    from imgr.serve import serve as run  # noqa: PLC0415 - other commands start faster without it
+
+    run(
+        console,
+        host=host,
+        port=port,
+        triton_http_port=triton_http_port,
+        triton_metrics_port=triton_metrics_port,
+        model_repository=model_repository,
+    )
+
+
+@app.command()
+@_in_words
+def export(
+    checkpoint: Annotated[Path, typer.Option(help="a .pth file of SAM or MobileSAM")],
+    model_repository: Repository = None,
+) -> None:
+    """Publish a checkpoint as the next version of the model repository."""
+    from imgr.exporting import export_with_progress  # noqa: PLC0415
+    from imgr.repository import chosen_repository  # noqa: PLC0415
+
+    export_with_progress(console, checkpoint, chosen_repository(model_repository))
+
+
+@app.command()
+@_in_words
+def download(
+    variant: Annotated[str, typer.Argument(help="vit_h, vit_l, vit_b or vit_t (MobileSAM)")],
+    folder: Annotated[Path, typer.Option(help="where to put the checkpoint")] = Path("models"),
+) -> None:
+    """Download an official checkpoint and check its SHA-256."""
+    from imgr.download import download as fetch  # noqa: PLC0415
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(variant, total=None)
+        path = fetch(variant, folder, lambda done, total: progress.update(task, completed=done, total=total))
+    console.print(f"{path} is complete. Serve it with: SAM_CHECKPOINT_PATH={path} uv run --extra export imgr serve")
+
+
+@app.command()
+@_in_words
+def models(model_repository: Repository = None) -> None:
+    """List the versions in the model repository."""
+    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+
+    table = Table("version", "variant", "precision", "identity", "size", "exported", "checkpoint", "")
+    for version in list_versions(chosen_repository(model_repository)):
+        table.add_row(
+            str(version.number),
+            version.variant,
+            version.precision,
+            version.identity,
+            f"{version.bytes / 1e6:.0f} MB",
+            version.exported_at,
+            version.checkpoint,
+            version.problem or "",
+        )
+    console.print(table)
+
+
+@app.command()
+@_in_words
+def doctor(
+    port: Annotated[int, typer.Option(help="port that `imgr serve` would listen on")] = 8000,
+    model_repository: Repository = None,
+) -> None:
+    """Tell what this machine lacks to serve."""
+    from imgr.doctor import examine  # noqa: PLC0415
+    from imgr.repository import chosen_repository  # noqa: PLC0415
+
+    checks = examine(chosen_repository(model_repository), port)
+    for check in checks:
+        console.print(f"{'[green]✓[/]' if check.passed else '[red]✗[/]'} {check.finding}", soft_wrap=True)
+    if not all(check.passed for check in checks):
+        sys.exit(1)

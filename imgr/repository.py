@@ -1,0 +1,82 @@
+"""What a model repository holds, read from its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from export import metadata
+from frontend_api.settings import Settings
+from imgr.errors import RepositoryError
+
+MODELS = ("sam_encoder", "sam_decoder")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of the pair.
+
+    Attributes:
+        number: the folder's name in both models.
+        variant: the architecture, such as ``vit_b``.
+        precision: the arithmetic, such as ``fp32``.
+        identity: what both graphs carry.
+        bytes: size of both folders.
+        exported_at: ISO 8601, UTC.
+        checkpoint: name of the exported file.
+        problem: why the pair can't be served, None if its files look right.
+    """
+
+    number: int
+    variant: str
+    precision: str
+    identity: str
+    bytes: int
+    exported_at: str
+    checkpoint: str
+    problem: str | None
+
+
+def chosen_repository(option: Path | None) -> Path:
+    """Return the repository named on the command line, else by IMGR_MODEL_REPOSITORY, else the default."""
+    return option or Settings().model_repository
+
+
+def list_versions(repository: Path) -> list[Version]:
+    """Return all versions, newest first. Raises RepositoryError if there is no repository."""
+    if not all((repository / model / "config.pbtxt").is_file() for model in MODELS):
+        raise RepositoryError(
+            f"{repository} is no model repository: it must hold sam_encoder/config.pbtxt and sam_decoder/config.pbtxt; "
+            "run in the project's folder, or name the repository with --model-repository"
+        )
+    numbers = {
+        int(folder.name)
+        for model in MODELS
+        for folder in (repository / model).iterdir()
+        if folder.name.isdecimal() and folder.is_dir()
+    }
+    return [_version(repository, number) for number in sorted(numbers, reverse=True)]
+
+
+def _version(repository: Path, number: int) -> Version:
+    folders = [repository / model / str(number) for model in MODELS]
+    properties: list[dict[str, str]] = []
+    problem = None
+    for folder in folders:
+        try:
+            properties.append(metadata.read_metadata(folder / "model.onnx"))
+        except (OSError, ValueError):
+            properties.append({})
+            problem = f"{folder.parent.name} has no readable model.onnx"
+    encoder, decoder = (each.get(metadata.IDENTITY) for each in properties)
+    if problem is None and encoder != decoder:
+        problem = f"the encoder is of {encoder}, the decoder of {decoder}"
+    known = properties[0] or properties[1]
+    return Version(
+        number=number,
+        variant=known.get(metadata.VARIANT, "?"),
+        precision=known.get(metadata.PRECISION, "?"),
+        identity=known.get(metadata.IDENTITY, "?"),
+        bytes=sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()),
+        exported_at=known.get(metadata.EXPORTED_AT, "?"),
+        checkpoint=known.get(metadata.CHECKPOINT, "?"),
+        problem=problem,
+    )
