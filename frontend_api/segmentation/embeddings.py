@@ -1,6 +1,7 @@
 """Embeddings: from memory, else from the store, else from the encoder — each image once per model."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,7 +10,7 @@ import structlog
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from frontend_api.errors import ImageNotFound, ServiceError, StoreUnavailable
+from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, StoreUnavailable, Unavailable
 from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import EMBEDDING_SHAPE, Embedding, Inference
 from frontend_api.metrics import Metrics
@@ -141,6 +142,10 @@ class Embeddings:
             frame = await self._workers.run("preprocess", to_model_frame, pixels)
             with self._metrics.stage("encode"):
                 embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+        if embedding.identity != model.identity:
+            log.warning("another encoder answered", expected=model.identity, found=embedding.identity)
+            with contextlib.suppress(Unavailable, InferenceTimeout):
+                await self._models.refresh(model)
         self._keep(image_id, embedding)
         saving = asyncio.create_task(self._save(image_id, embedding))  # the click need not wait for the store
         self._saving.add(saving)

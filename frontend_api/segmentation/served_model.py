@@ -57,6 +57,7 @@ class ModelWatch:
         self._problem = "the model server has not answered yet"
         # By version: the identities of encoder and decoder, and when they were asked for.
         self._known: dict[int, tuple[tuple[str, str], float]] = {}
+        self._doubted: set[int] = set()
         self._lock = asyncio.Lock()
         self.reachable = False
         self.failures: dict[str, str] = {}
@@ -79,6 +80,7 @@ class ModelWatch:
         async with self._lock:
             if self._model == doubted:
                 self._known.pop(doubted.version, None)
+                self._doubted.add(doubted.version)
                 self._model = None
         await self._check()
         return self.current
@@ -119,11 +121,21 @@ class ModelWatch:
         return None
 
     async def _identities(self, version: int) -> tuple[str, str]:
+        """Return what encoder and decoder of a version carry, asking only where it is unknown or was wrong.
+
+        At first the decoder speaks for both, because asking an encoder can cost an encode; every embedding
+        brings its own identity and is compared before use.
+        """
         pair, asked = self._known.get(version, (None, 0.0))
-        if pair is None or (pair[0] != pair[1] and monotonic() - asked > _RECHECK_SECONDS):
+        if pair is None and version not in self._doubted:
+            decoder = await self._inference.identity("sam_decoder", version)
+            pair = (decoder, decoder)
+            self._known[version] = (pair, monotonic())
+        elif pair is None or (pair[0] != pair[1] and monotonic() - asked > _RECHECK_SECONDS):
             encoder, decoder = [await self._inference.identity(name, version) for name in MODEL_NAMES]
             pair = (encoder, decoder)
             self._known[version] = (pair, monotonic())
+            self._doubted.discard(version)
         return pair
 
     def _serve(self, model: ServedModel | None) -> None:

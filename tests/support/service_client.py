@@ -38,15 +38,16 @@ class ServiceClient:
     """Uploads and clicks over HTTP."""
 
     def __init__(self, url):
-        self.http = httpx.Client(base_url=url, timeout=120)
+        self.url = url
 
     def upload(self, pixels, **fields):
-        answer = self.http.post("/api/upload/image", files={"file": ("a.png", image_bytes(pixels))}, data=fields)
+        files = {"file": ("a.png", image_bytes(pixels))}
+        answer = httpx.post(f"{self.url}/api/upload/image", files=files, data=fields, timeout=120)
         assert answer.status_code == 200, answer.text
         return answer.json()["image_id"]
 
     def run(self, image_id, **prompt):
-        return self.http.post("/api/run", data=click_fields(image_id, **prompt))
+        return httpx.post(f"{self.url}/api/run", data=click_fields(image_id, **prompt), timeout=120)
 
     def masks(self, image_id, **prompt):
         """Return (hard masks bool [3, H, W], scores [3]) of a click without feathering."""
@@ -57,6 +58,6 @@ class ServiceClient:
 
     def wait_until_encoded(self, image_id, seconds=60):
         deadline = time.monotonic() + seconds
-        while not self.http.get(f"/api/images/{image_id}").json()["embedding_ready"]:
+        while not httpx.get(f"{self.url}/api/images/{image_id}").json()["embedding_ready"]:
             assert time.monotonic() < deadline, "the embedding never became ready"
             time.sleep(0.05)
