@@ -63,7 +63,7 @@ def check_size(picture: Image.Image, max_pixels: int) -> None:
     """
     width, height = picture.size
     if max(width, height) > _LONGEST_SIDE:
-        # Rows and columns cost as well: Pillow keeps a pointer, and resizing several numbers, for each.
+        # Rows and columns cost too: Pillow keeps a pointer, and resizing several numbers, for each.
         raise ImageTooLarge(f"The image has {width}×{height} pixels; sides of at most {_LONGEST_SIDE} are accepted.")
     if width * height > max_pixels:
         raise ImageTooLarge(

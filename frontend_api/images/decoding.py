@@ -89,7 +89,7 @@ def decode_mask(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
 @contextmanager
 def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     """Yield the opened picture, its size checked, and the EXIF orientation still to be applied."""
-    # Pillow's own bomb check stays as a backstop: some plugins allocate by the header while opening.
+    # Pillow's own limit stays as a backstop: some plugins allocate what the header claims while opening.
     backstop = 2 * (Image.MAX_IMAGE_PIXELS or max_pixels)
     try:
         check_structure(data)
@@ -114,14 +114,18 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
 
 
 def _orientation(picture: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8, as read before the pixels: browsers heed no later one."""
-    # Pillow would take an orientation from XMP where EXIF has none; browsers do not.
-    picture.info.pop("xmp", None)
-    picture.info.pop("XML:com.adobe.xmp", None)
+    """Return the EXIF orientation, 1 to 8, still to be applied.
+
+    Only EXIF before the pixels counts, so that the header alone tells the size; Pillow's `getexif` would
+    decode a PNG to look behind them, and take an orientation from XMP.
+    """
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return 1  # applied by Pillow itself, to the size as well
+        picture.info.pop("xmp", None)
+        return 1  # Pillow applies a TIFF's orientation itself, to the size as well
+    exif = Image.Exif()
     try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        exif.load(picture.info.get("exif", b""))
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except Exception:  # damaged EXIF makes no damaged picture
         return 1
     return orientation if orientation in _TRANSPOSE_OF_ORIENTATION else 1

@@ -65,7 +65,7 @@ def render(
 
 def _cutout(image: NDArray[np.uint8], box: Box, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return RGBA [h, w, 4], no colour under alpha 0, of where alpha is not 0."""
-    left, top, width, height = cv2.boundingRect(alpha) if alpha.size else (0, 0, 0, 0)
+    left, top, width, height = cv2.boundingRect(alpha)
     if not width:
         return np.zeros((*image.shape[:2], 4), np.uint8)
     alpha = alpha[top : top + height, left : left + width]

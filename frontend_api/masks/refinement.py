@@ -38,9 +38,7 @@ def refine(
     inside = np.zeros((box.height, box.width), np.uint8)
     top, left = mask.box.top - box.top, mask.box.left - box.left
     inside[top : top + mask.box.height, left : left + mask.box.width] = mask.inside
-    if mask.inside.size:
-        inside = np.asarray(smooth(inside), np.uint8)
-    return box, feather(inside.view(np.bool_), method, feather_width)
+    return box, feather(smooth(inside).view(np.bool_), method, feather_width)
 
 
 def smooth(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -207,6 +207,7 @@ def pictures() -> dict[str, Picture]:
         "tiff lab": Picture(encoded(_lab(colour), "TIFF"), "TIFF", colour, 4),
         "tiff grey 16 bit": Picture(_tifffile(words), "TIFF", _rgb(brightness)),
         "tiff grey 16 bit big-endian": Picture(_tifffile(words, byteorder=">"), "TIFF", _rgb(brightness)),
+        "tiff big": Picture(_tifffile(colour, bigtiff=True, photometric="rgb"), "TIFF", colour),
         "tiff 16 bit": Picture(_tifffile(wide, photometric="rgb"), "TIFF", colour),
         "tiff 32 bit integers": Picture(encoded(brightness.astype(np.int32) * 1000, "TIFF"), "TIFF", _rgb(brightness)),
         "tiff float": Picture(_tifffile(floats), "TIFF", _rgb(brightness)),

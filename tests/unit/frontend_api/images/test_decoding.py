@@ -97,7 +97,7 @@ def test_damaged_exif_makes_no_damaged_picture(exif):
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
-def test_an_orientation_in_xmp_is_ignored_as_browsers_do(format):
+def test_an_orientation_in_xmp_is_ignored(format):
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     if format == "PNG":
         plain = encoded(photo(), "PNG")
@@ -110,6 +110,25 @@ def test_an_orientation_in_xmp_is_ignored_as_browsers_do(format):
 
     assert np.array_equal(decode_image(data, max_pixels=LIMIT), photo())
     assert (info.height, info.width) == (HEIGHT, WIDTH)
+
+
+def test_an_orientation_behind_the_pixels_is_ignored():
+    chunk = with_orientation(photo(), 6, "PNG")
+    start = chunk.index(b"eXIf") - 4
+    exif = chunk[start : start + 12 + int.from_bytes(chunk[start : start + 4], "big")]
+    data = encoded(photo(), "PNG").replace(b"\0\0\0\0IEND", exif + b"\0\0\0\0IEND")
+    assert b"eXIf" in data
+    assert np.array_equal(decode_image(data, max_pixels=LIMIT), photo())
+    assert probe_image(data, max_pixels=LIMIT) == ImageInfo("PNG", WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize("orientation", ORIENTED)
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_the_header_is_read_without_the_pixels(format, orientation):
+    data = with_orientation(photo(), orientation, format)
+    pixels = data.index(b"\xff\xda") + 20 if format == "JPEG" else data.index(b"IDAT") + 20
+    info = probe_image(data[:pixels], max_pixels=LIMIT)
+    assert (info.width, info.height) == ((WIDTH, HEIGHT) if orientation < 5 else (HEIGHT, WIDTH))
 
 
 def test_transparency_of_a_mask_is_black():
