@@ -90,10 +90,10 @@ def to_model_prompt(prompt: Prompt, height: int, width: int) -> ModelPrompt:
 def mask_prompt_logits(mask: NDArray[np.uint8], height: int, width: int) -> NDArray[np.float32]:
     """Turn a white-on-black mask picture into SAM's mask prompt.
 
-    SAM is trained to take its own low-resolution logits of a previous round (Kirillov et al., "Segment
-    Anything", 2023, appendix A), not a binary mask; inside and outside of an object those mostly lie around
-    ±10. Black becomes −10, white +10, and what lies between is linear, so that the logits change sign where
-    half of a cell is covered: the threshold 0 gives back the mask.
+    SAM takes the unthresholded logits of its own previous round (`SamPredictor.predict`, `mask_input`), not a
+    binary mask. Black becomes −10 and white +10, logits as good as certain (the sigmoid is within 5e-5 of 0
+    or 1) without being extreme. What lies between is linear, so that the logits change sign where half of a
+    cell is covered: the threshold 0 gives back the mask.
 
     Args:
         mask: grey, [h, w], white inside; any size of the image's aspect ratio.
