@@ -22,8 +22,9 @@ from frontend_api.settings import Settings
 from imgr.errors import CannotServe
 from imgr.exporting import export_with_progress
 from imgr.repository import list_versions
+from imgr.triton.command import TritonPorts
 from imgr.triton.ports import free_port, require_free
-from imgr.triton.server import TritonPorts, running_triton
+from imgr.triton.server import running_triton
 
 log = structlog.stdlib.get_logger("imgr.serve")
 

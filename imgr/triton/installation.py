@@ -50,6 +50,11 @@ def shared_libpython() -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
+def gpu_present() -> bool:
+    """Tell whether this machine has an NVIDIA GPU with its driver."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def require_parts() -> Path | None:
     """Return the packaged tritonserver, None where the PATH has one. Raises CannotServe for what is missing."""
     if shutil.which("tritonserver"):
@@ -89,5 +94,7 @@ def install(workspace: Path) -> Installation:
         {
             "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries if path),
             "PYTHONPATH": ":".join(sorted(packages)),
+            # The embedded Python looks for its standard library around the first python3 on the PATH.
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         },
     )

@@ -2,117 +2,112 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import NoReturn
 
 import structlog
 
-from imgr.triton.installation import Installation, install
+from imgr.errors import CannotServe
+from imgr.triton.command import TritonPorts, dying_with_this_process, tritonserver_command
+from imgr.triton.installation import gpu_present, install
+from imgr.triton.output import TritonOutput
+from imgr.triton.workspace import remove_shared_memory, workspace
 
 log = structlog.stdlib.get_logger("triton")
 
 _STOP_SECONDS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
-_STABLE_SECONDS = 60.0  # a server that lived this long starts anew without a pause
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)  # loaded before any fork
-
-
-@dataclass(frozen=True, slots=True)
-class TritonPorts:
-    """Ports of a tritonserver on the loopback interface."""
-
-    http: int
-    metrics: int
+_STABLE_SECONDS = 60.0  # a server that lived this long has earned the shortest pause
+_LONGEST_LINE = 2**20
 
 
 @contextlib.asynccontextmanager
-async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[None]:
+async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[asyncio.Task[NoReturn]]:
     """Keep a tritonserver serving `repository` on 127.0.0.1 while the context is open.
 
-    It polls the repository, is restarted when it dies, and never outlives this process. Enter from the main
-    thread: the signal that ends an orphan follows the thread that started it. Raises CannotServe.
+    It polls the repository, is restarted on the same ports when it dies, and never outlives this process. Enter
+    from the main thread: the signal that ends an orphan follows the thread that started it. The process is started
+    before the context is entered; whether it answers is for the caller to ask.
+
+    Yields:
+        The task that watches it. It ends only by raising CannotServe, if the first start fails.
+
+    Raises:
+        CannotServe: if something it needs is missing.
     """
-    with tempfile.TemporaryDirectory(prefix="imgr-triton-") as workspace:
-        installation = install(Path(workspace))
-        shared_memory = Path(workspace).name
-        command = _command(installation, repository, ports, shared_memory)
-        supervisor = asyncio.create_task(_supervise(command, os.environ | installation.environment, shared_memory))
+    with workspace() as folder:
+        installation = install(folder)
+        command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
+        launch = _Launch(command, os.environ | installation.environment, folder)
+        supervisor = asyncio.create_task(_supervise(launch, await launch.start()))
+        await asyncio.sleep(0)  # let it begin: a task cancelled before that would not end the process
         try:
-            yield
+            yield supervisor
         finally:
             supervisor.cancel()
             await asyncio.gather(supervisor, return_exceptions=True)
 
 
-def _command(installation: Installation, repository: Path, ports: TritonPorts, shared_memory: str) -> list[str]:
-    command = [
-        str(installation.executable),
-        f"--model-repository={repository.resolve()}",
-        "--model-control-mode=poll",
-        "--repository-poll-secs=1",
-        # A model that can't be loaded must not keep the others from serving; the adapter decides.
-        "--exit-on-error=false",
-        "--strict-readiness=false",
-        "--disable-auto-complete-config",
-        "--exit-timeout-secs=5",
-        "--http-address=127.0.0.1",
-        f"--http-port={ports.http}",
-        "--metrics-address=127.0.0.1",
-        f"--metrics-port={ports.metrics}",
-        "--allow-grpc=false",
-        "--log-info=false",
-    ]
-    if not Path("/dev/nvidiactl").exists():
-        # Without a GPU these only fill the log with what is not there.
-        command += ["--allow-gpu-metrics=false", "--pinned-memory-pool-byte-size=0"]
-    if installation.backends is not None:
-        command += [
-            f"--backend-directory={installation.backends}",
-            # Known names, so that what a killed server leaves in /dev/shm can be removed.
-            f"--backend-config=python,shm-region-prefix-name={shared_memory}",
-        ]
-    return command
+@dataclass(frozen=True, slots=True)
+class _Launch:
+    command: list[str]
+    environment: dict[str, str]
+    folder: Path
+
+    async def start(self) -> asyncio.subprocess.Process:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *dying_with_this_process(self.command),
+                env=self.environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone, and we end the whole group
+                limit=_LONGEST_LINE,
+            )
+        except OSError as error:
+            raise CannotServe(f"{self.command[0]} cannot be started: {error.strerror}") from error
+        log.info("tritonserver started", pid=process.pid)
+        return process
 
 
-async def _supervise(command: list[str], environment: dict[str, str], shared_memory: str) -> None:
-    pause = 0.0
+async def _supervise(launch: _Launch, process: asyncio.subprocess.Process) -> NoReturn:
+    """Restart tritonserver whenever it ends, ever less eagerly while it keeps ending soon."""
+    pause, first = 0.0, True
     while True:
         started = monotonic()
-        code = await _run(command, environment, shared_memory)
-        pause = (
-            _FIRST_PAUSE if monotonic() - started > _STABLE_SECONDS else min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
-        )
-        log.error("tritonserver ended; restarting", exit_code=code, pause_seconds=pause)
+        output = TritonOutput()
+        end = _described(await _watch(process, output, launch.folder))
+        if first and not output.listening:
+            raise CannotServe(f"tritonserver {end} before it could serve; it said: {output.last_words or 'nothing'}")
+        first = False
+        stable = monotonic() - started > _STABLE_SECONDS
+        pause = _FIRST_PAUSE if stable else min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        log.error(f"tritonserver {end}; restarting", pause_seconds=pause)
         await asyncio.sleep(pause)
+        process = await launch.start()
 
 
-async def _run(command: list[str], environment: dict[str, str], shared_memory: str) -> int:
-    """Run tritonserver until it ends or this task is cancelled; leave nothing of it behind."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        env=environment,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-        preexec_fn=_die_with_parent,
-    )
-    log.info("tritonserver started", pid=process.pid)
+async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path) -> int:
+    """Follow tritonserver until it ends or this task is cancelled; leave nothing of it behind."""
     try:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        async for line in process.stdout:
-            _relay(line.decode(errors="replace").rstrip())
-        return await process.wait()
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # a line longer than the limit, which has been dropped
+                continue
+            if not line:
+                return await process.wait()
+            output.take(line.decode(errors="replace").rstrip())
     finally:
         await _stop(process)
-        _remove_shared_memory(shared_memory)
+        remove_shared_memory(folder)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
@@ -127,16 +122,5 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _remove_shared_memory(prefix: str) -> None:
-    for leftover in Path("/dev/shm").glob(f"{prefix}*"):  # noqa: S108
-        leftover.unlink(missing_ok=True)
-
-
-def _die_with_parent() -> None:
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _relay(line: str) -> None:
-    """Pass a line of Triton's log on at its level; Triton starts each with I, W or E and the date."""
-    level = {"E": log.error, "W": log.warning}.get(line[:1] if line[1:5].isdigit() else "", log.info)
-    level(line.partition("] ")[2].strip('"') if line[1:5].isdigit() else line)
+def _described(code: int) -> str:
+    return f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"

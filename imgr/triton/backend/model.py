@@ -12,6 +12,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+
+def _end_with_tritonserver() -> None:
+    """End this process once tritonserver is gone, however it went: Triton itself leaves it behind."""
+
+    def watch() -> None:
+        while Path(f"/proc/{os.getppid()}/comm").read_text() == "tritonserver\n":
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+_end_with_tritonserver()  # before the slow imports
+
 # The Python that Triton embeds ignores PYTHONPATH and knows no virtual environment.
 sys.path[:0] = os.environ["PYTHONPATH"].split(":")
 
@@ -30,12 +44,16 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Load ``model.onnx`` of the version; what is wrong with it becomes Triton's reason for not loading."""
-        _end_with_parent()
         config = json.loads(args["model_config"])
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         if not path.is_file():
-            raise triton.TritonModelException(f"there is no model.onnx in version {args['model_version']}")
-        self._session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(args))
+            raise triton.TritonModelException("its folder holds no model.onnx")
+        try:
+            self._session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(args))
+        except Exception as error:
+            # ONNX Runtime names the file in full; who asks for the reason need not know where it lies.
+            reason = str(error).replace(str(path), path.name)
+            raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._run_options = onnxruntime.RunOptions()
@@ -47,7 +65,10 @@ class TritonPythonModel:
         try:
             return self._answers(requests)
         except Exception as error:
-            return [triton.InferenceResponse(error=triton.TritonError(str(error))) for _ in requests]
+            if len(requests) == 1:
+                return [triton.InferenceResponse(error=triton.TritonError(str(error)))]
+            # One of them must not spoil the answers to the others.
+            return [answer for request in requests for answer in self.execute([request])]
 
     def _answers(self, requests: list[Any]) -> list[Any]:
         wanted = [set(request.requested_output_names()) for request in requests]
@@ -74,26 +95,25 @@ def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     parameters = config.get("parameters", {})
     threads = parameters.get("intra_op_thread_count", {}).get("string_value")
-    options.intra_op_num_threads = int(threads) if threads else len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = int(threads) if threads else _physical_cores()
     # Encoder and decoder share the cores with the adapter: idle threads must not spin on them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return options
 
 
+def _physical_cores() -> int:
+    """Count the cores this process may use, two threads of one core as one."""
+    topology = "/sys/devices/system/cpu/cpu{}/topology/core_cpus_list"
+    cpus = os.sched_getaffinity(0)
+    try:
+        return len({Path(topology.format(cpu)).read_text() for cpu in cpus})
+    except OSError:  # not every container shows it
+        return len(cpus)
+
+
 def _providers(args: dict[str, str]) -> list[Any]:
     if args["model_instance_kind"] == "GPU" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # CUDA's libraries, where they come from PyPI as well
         return [("CUDAExecutionProvider", {"device_id": args["model_instance_device_id"]}), "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]
-
-
-def _end_with_parent() -> None:
-    """End this process once tritonserver is gone, however it went: Triton itself leaves stubs behind."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,61 @@
+"""Triton's log, told again in ours."""
+
+import re
+from time import monotonic
+
+import structlog
+
+log = structlog.stdlib.get_logger("triton")
+
+# I1123 12:27:22.535523 19791 server.cc:241] "message"
+_LINE = re.compile(r'(?P<level>[IWEF])\d{4} \S+ \d+ \S+:\d+\] ?"?(?P<message>.*?)"?$')
+_TABLE = re.compile(r"$|\+-|\|")  # what Triton prints about itself at start
+_NO_NEWS = (
+    "CudaDriverHelper has not been initialized",  # there is no GPU
+    "no pinned memory pool",  # likewise
+    "Failed to create instance",  # told again with the model's name and version
+)
+_LISTENING, _LOADED, _UNLOADED = "Started HTTPService", "successfully loaded", "successfully unloaded"
+_REPEAT_SECONDS = 60.0  # a model that can't be loaded is tried again, and reported, every second
+
+
+class TritonOutput:
+    """Passes lines on at their level, the same complaint at most once a minute.
+
+    Attributes:
+        listening: whether this server has come so far as to answer requests.
+        last_words: its last error, or what it said last in no form of its own; empty if there was neither.
+    """
+
+    def __init__(self) -> None:
+        self.listening = False
+        self.last_words = ""
+        self._told: dict[str, float] = {}
+
+    def take(self, line: str) -> None:
+        """Pass a line of Triton's output on."""
+        match = _LINE.match(line)
+        level, message = (match["level"], match["message"]) if match else ("", line)
+        # A traceback that Triton appends names our own files; the message before it says what is wrong.
+        message = message.partition(r"\n\nAt:\n")[0]
+        if level == "I":
+            self.listening |= message.startswith(_LISTENING)
+            if not message.startswith((_LISTENING, _LOADED, _UNLOADED)):
+                log.debug(message)
+                return
+        elif _TABLE.match(message) or any(words in message for words in _NO_NEWS):
+            return
+        elif level != "W":
+            self.last_words = message
+        if message.startswith(_LOADED):
+            self._told.clear()  # whatever is said from now on is news
+        if not self._repeats(message):
+            {"E": log.error, "F": log.error, "W": log.warning}.get(level, log.info)(message)
+
+    def _repeats(self, message: str) -> bool:
+        now = monotonic()
+        self._told = {each: told for each, told in self._told.items() if now - told < _REPEAT_SECONDS}
+        if message in self._told:
+            return True
+        self._told[message] = now
+        return False
