@@ -3,6 +3,7 @@
 import hashlib
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def load(path: Path) -> Checkpoint:
         UnusableCheckpoint: if it is anything else.
     """
     tensors = _read(path)
-    architecture = _recognise(tensors, path)
+    architecture = recognise(tensors, path)
     return Checkpoint(architecture, _digest(tensors), _assemble(architecture, tensors, path))
 
 
@@ -57,7 +58,10 @@ def _read(path: Path) -> Tensors:
     if not path.exists():
         raise UnusableCheckpoint(f"There is no file {path}; give the .pth file of a SAM checkpoint.")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Its remarks on unusual pickles add nothing to whether the file can be used.
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UnusableCheckpoint(f"{path} cannot be read: {error.strerror or error}.") from error
     except (RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, AttributeError) as error:
@@ -70,8 +74,12 @@ def _read(path: Path) -> Tensors:
     return state
 
 
-def _recognise(tensors: Tensors, path: Path) -> Architecture:
-    """Tell the architecture from names and shapes alone: file names lie."""
+def recognise(tensors: Tensors, path: Path) -> Architecture:
+    """Tell the architecture from names and shapes alone: file names lie.
+
+    Raises:
+        UnusableCheckpoint: if these are no SAM's tensors or the image encoder is of an unknown kind.
+    """
     if "mask_decoder.iou_token.weight" not in tensors:
         raise UnusableCheckpoint(f"{path} is no SAM checkpoint: it has no mask decoder.")
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:

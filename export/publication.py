@@ -69,10 +69,10 @@ def staging(repository: Path) -> Iterator[Staging]:
     repository = repository.absolute()
     folder = repository.parent / f".{repository.name}.staging"
     try:
-        for model in MODELS:
-            _configure(repository / model, model)
-        with (repository.parent / f".{repository.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        repository.mkdir(parents=True, exist_ok=True)
+        with _locked(repository):
+            for model in MODELS:
+                _configure(repository / model, model)
             if (folder / _NUMBER).exists():
                 _move_in(folder, repository)
             shutil.rmtree(folder, ignore_errors=True)
@@ -126,6 +126,17 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's advisory lock, which the operating system releases however the process ends."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _metadata(graph: Path) -> dict[str, str]:
     try:
         return read_metadata(graph)
@@ -140,7 +151,7 @@ def _versions(model: Path) -> set[int]:
 
 
 def _configure(folder: Path, model: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     target = folder / "config.pbtxt"
     shipped = _SHIPPED / model / target.name
     if target.exists():

@@ -1,0 +1,130 @@
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+
+import export.graphs
+from export.checkpoint import load
+from export.decoder import Decoder
+from export.errors import IncompatibleGraph
+from export.graphs import refuse_incompatible, write_decoder
+from export.metadata import read_metadata
+from tests.support.checkpoints import SMALL, random_sam, write_checkpoint
+from tests.unit.export.conftest import open_session
+
+INTERFACE = {
+    "sam_encoder": (
+        [("image", "tensor(uint8)", ["batch", 1024, 1024, 3]), ("image_size", "tensor(int32)", ["batch", 2])],
+        [
+            ("image_embeddings", "tensor(float)", ["batch", 256, 64, 64]),
+            ("identity", "tensor(uint8)", ["batch", 64]),
+        ],
+    ),
+    "sam_decoder": (
+        [
+            ("image_embeddings", "tensor(float)", ["batch", 256, 64, 64]),
+            ("point_coords", "tensor(float)", ["batch", "points", 2]),
+            ("point_labels", "tensor(int32)", ["batch", "points"]),
+            ("mask_input", "tensor(float)", ["batch", 1, 256, 256]),
+            ("has_mask_input", "tensor(float)", ["batch", 1]),
+        ],
+        [
+            ("low_res_masks", "tensor(float)", ["batch", 3, 256, 256]),
+            ("iou_predictions", "tensor(float)", ["batch", 3]),
+            ("identity", "tensor(uint8)", ["batch", 64]),
+        ],
+    ),
+}
+PROMPT = {
+    "image_embeddings": np.random.default_rng(0).standard_normal((1, 256, 64, 64), np.float32),
+    "point_coords": np.array([[[300, 400], [0, 0]]], np.float32),
+    "point_labels": np.array([[1, -1]], np.int32),
+    "mask_input": np.zeros((1, 1, 256, 256), np.float32),
+    "has_mask_input": np.zeros((1, 1), np.float32),
+}
+
+
+@pytest.mark.parametrize("model", INTERFACE)
+def test_a_graph_has_the_interface_that_the_model_configuration_states(exported, model):
+    session = exported.session(model)
+    inputs, outputs = INTERFACE[model]
+    assert [(port.name, port.type, port.shape) for port in session.get_inputs()] == inputs
+    assert [(port.name, port.type, port.shape) for port in session.get_outputs()] == outputs
+
+
+@pytest.mark.parametrize("model", INTERFACE)
+def test_a_graph_is_readable_by_older_onnx_runtimes(exported, model):
+    graph = onnx.load(exported.graph(model))
+    assert graph.ir_version <= 10
+    assert [(opset.domain, opset.version <= 20) for opset in graph.opset_import] == [("", True)]
+    assert {node.domain for node in graph.graph.node} <= {"", "ai.onnx"}
+    assert not graph.functions
+
+
+@pytest.mark.parametrize("model", INTERFACE)
+def test_a_graph_tells_where_it_comes_from_but_no_path_of_this_machine(exported, model):
+    metadata = read_metadata(exported.graph(model))
+    assert metadata["variant"] == "vit_64x4"
+    assert metadata["precision"] == "fp32"
+    assert metadata["identity"] == exported.publication.identity
+    assert metadata["checkpoint"] == exported.checkpoint.name
+    assert metadata["exported_at"].endswith("+00:00")
+    content = exported.graph(model).read_bytes()
+    assert b"site-packages" not in content
+    assert b"encoder.py" not in content
+    assert b"decoder.py" not in content
+
+
+def test_an_encoder_answers_each_image_of_a_batch_as_if_it_were_alone(exported):
+    session = exported.session("sam_encoder")
+    images = np.random.default_rng(0).integers(0, 256, (3, 1024, 1024, 3), np.uint8)
+    sizes = np.array([[1024, 768], [1, 1024], [500, 1024]], np.int32)
+    together, identities = session.run(None, {"image": images, "image_size": sizes})
+    assert identities.shape == (3, 64)
+    for row in range(3):
+        alone, _ = session.run(None, {"image": images[row : row + 1], "image_size": sizes[row : row + 1]})
+        np.testing.assert_allclose(together[row], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def incompatible(*, opset=20, ir_version=10, domain=""):
+    node = ir.node("Relu", [ir.val("x", ir.DataType.FLOAT, [1])], domain=domain)
+    graph = ir.Graph(node.inputs, node.outputs, nodes=[node], opset_imports={"": opset})
+    return ir.Model(graph, ir_version=ir_version)
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        ({"opset": 21}, "uses opset 21; at most 20"),
+        ({"ir_version": 11}, "IR version 11; at most 10"),
+        ({"domain": "com.microsoft"}, r"outside the ONNX standard: com\.microsoft\.Relu"),
+    ],
+)
+def test_a_graph_that_older_onnx_runtimes_cannot_read_is_refused(fault, complaint):
+    refuse_incompatible(incompatible())
+    with pytest.raises(IncompatibleGraph, match=complaint):
+        refuse_incompatible(incompatible(**fault))
+
+
+def test_weights_beyond_a_protocol_buffer_lie_beside_the_graph(small_sam, tmp_path, monkeypatch, exported):
+    monkeypatch.setattr(export.graphs, "EXTERNAL_DATA_ABOVE", 1_000_000)
+    write_decoder(small_sam, exported.publication.identity, {}, tmp_path / "model.onnx")
+    assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
+    assert (tmp_path / "model.onnx").stat().st_size < 1_000_000
+    beside = open_session(tmp_path / "model.onnx").run(None, PROMPT)
+    inside = exported.session("sam_decoder").run(None, PROMPT)
+    np.testing.assert_array_equal(beside[0], inside[0])
+
+
+def test_weights_that_fit_half_precision_are_stored_so_and_change_nothing(tmp_path):
+    half, full = tmp_path / "half.pth", write_checkpoint(tmp_path / "full.pth")
+    torch.save(random_sam(SMALL).half().state_dict(), half)
+    sam = load(half).sam
+    write_decoder(sam, "identity", {}, tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").stat().st_size < 0.55 * full.stat().st_size
+    masks, scores, _ = open_session(tmp_path / "model.onnx").run(None, PROMPT)
+    with torch.inference_mode():
+        expected = Decoder(sam, "identity")(**{name: torch.from_numpy(value) for name, value in PROMPT.items()})
+    np.testing.assert_allclose(masks, expected[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores, expected[1], rtol=1e-4, atol=1e-5)
