@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from export.errors import ExportError
 from imgr.errors import ImgrError
 
 P = ParamSpec("P")
@@ -32,7 +31,7 @@ def _in_words(command: Callable[P, T]) -> Callable[P, T]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except (ImgrError, ExportError) as error:
+        except ImgrError as error:
             Console(stderr=True).print(f"[bold red]imgr:[/] {error}", soft_wrap=True, highlight=False)
             raise typer.Exit(1) from error
 

@@ -3,6 +3,7 @@
 ImgrError
 ├── CannotServe       something this machine lacks, or a port in use
 ├── DownloadFailed    a checkpoint could not be fetched whole
+├── ExportFailed      a checkpoint could not be exported
 └── RepositoryError   the model repository is not as it must be
 """
 
@@ -17,6 +18,10 @@ class CannotServe(ImgrError):
 
 class DownloadFailed(ImgrError):
     """A checkpoint could not be fetched whole."""
+
+
+class ExportFailed(ImgrError):
+    """A checkpoint could not be exported."""
 
 
 class RepositoryError(ImgrError):

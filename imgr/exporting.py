@@ -1,28 +1,61 @@
-"""Exports from the command line, with a progress display."""
+"""Exports from the command line."""
 
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from export import Publication, export
-from imgr.errors import CannotServe
+from export import ExportError, Publication, export, find_published
+from export.publication import republish
+from imgr.errors import ExportFailed
+from imgr.repository import list_versions
+from imgr.triton.command import dying_with_this_process
 
 
 def export_with_progress(console: Console, checkpoint: Path, repository: Path) -> Publication:
-    """Export a checkpoint and tell how it goes. Raises ExportError, CannotServe."""
+    """Export a checkpoint and tell how it goes. Raises ExportFailed."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as display:
+    with Progress(*columns, console=console) as display, _failures_translated():
         task = display.add_task("", total=1.0)
-        try:
-            publication = export(
-                checkpoint,
-                repository,
-                progress=lambda step, done: display.update(task, description=step, completed=done),
-            )
-        except ModuleNotFoundError as error:
-            raise CannotServe(
-                f"exporting needs {error.name}, which is not installed; "
-                "run the command as `uv run --extra export imgr …`"
-            ) from error
-    return publication
+        return export(
+            checkpoint,
+            repository,
+            progress=lambda step, done: display.update(task, description=step, completed=done),
+        )
+
+
+def make_newest(checkpoint: Path, repository: Path) -> None:
+    """See to it that the repository's newest version comes from `checkpoint`. Raises ExportFailed.
+
+    An export runs in a process of its own, which takes PyTorch and its memory with it when it ends.
+    """
+    if not checkpoint.is_file():
+        raise ExportFailed(f"there is no checkpoint at {checkpoint}; `imgr download vit_b` fetches one")
+    with _failures_translated():
+        published = find_published(checkpoint, repository)
+        if published is None:
+            arguments = [f"--checkpoint={checkpoint}", f"--model-repository={repository}"]
+            command = dying_with_this_process([sys.executable, "-m", "imgr", "export", *arguments])
+            if subprocess.run(command, check=False).returncode:  # which has said why
+                raise ExportFailed(f"{checkpoint} could not be exported, so it can't be served")
+        elif published.version != list_versions(repository)[0].number:
+            republish(published.version, repository)
+
+
+@contextmanager
+def _failures_translated() -> Iterator[None]:
+    try:
+        yield
+    except ExportError as error:
+        raise ExportFailed(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise ExportFailed(
+            f"exporting needs {error.name}, which is not installed; run `uv run --extra export imgr …` "
+            "with the same command"
+        ) from error
+    except OSError as error:
+        raise ExportFailed(str(error)) from error

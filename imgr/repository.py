@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 from export import metadata
-from frontend_api.settings import Settings
+from imgr.configuration import read_settings
 from imgr.errors import RepositoryError
 
+log = structlog.stdlib.get_logger("imgr.repository")
+
 MODELS = ("sam_encoder", "sam_decoder")
+LOADED_VERSIONS = 2  # the models' version_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Version:
 
 def chosen_repository(option: Path | None) -> Path:
     """Return the repository named on the command line, else by IMGR_MODEL_REPOSITORY, else the default."""
-    return option or Settings().model_repository
+    return read_settings(model_repository=option).model_repository
 
 
 def list_versions(repository: Path) -> list[Version]:
@@ -54,6 +59,22 @@ def list_versions(repository: Path) -> list[Version]:
         if folder.name.isdecimal() and folder.is_dir()
     }
     return [_version(repository, number) for number in sorted(numbers, reverse=True)]
+
+
+def require_models(repository: Path) -> None:
+    """Raise RepositoryError if no version looks as if it could be served; warn of those that spoil others."""
+    versions = list_versions(repository)
+    if not any(version.problem is None for version in versions):
+        raise RepositoryError(
+            f"{repository} holds no model that can be served; "
+            "give a checkpoint: SAM_CHECKPOINT_PATH=models/sam_vit_b_01ec64.pth uv run --extra export imgr serve"
+        )
+    for version in versions[:LOADED_VERSIONS]:
+        if version.problem is not None:
+            log.warning(
+                f"version {version.number} can't be served: {version.problem}",
+                hint="a Triton that starts with a broken version among the newest two serves none; remove the folder",
+            )
 
 
 def _version(repository: Path, number: int) -> Version:

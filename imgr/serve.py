@@ -7,28 +7,30 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 import httpx
 import structlog
 import uvicorn
 import uvloop
-from pydantic import ValidationError
 from rich.console import Console
 
-from export.publication import find_published, republish
-from frontend_api.application import create_app
 from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
+from imgr.configuration import read_settings
 from imgr.errors import CannotServe
-from imgr.exporting import export_with_progress
-from imgr.repository import list_versions
 from imgr.triton.command import TritonPorts
-from imgr.triton.ports import free_port, require_free
+from imgr.triton.ports import free_ports, require_free
 from imgr.triton.server import running_triton
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 log = structlog.stdlib.get_logger("imgr.serve")
 
 _REMIND_SECONDS = 15.0
+_FINISH_SECONDS = 10  # for requests under way when we are told to stop
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to reach who listens everywhere
 
 
 def serve(
@@ -40,55 +42,61 @@ def serve(
     triton_metrics_port: int | None,
     model_repository: Path | None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM. Raises CannotServe, ExportError."""
-    changes: dict[str, object] = {} if model_repository is None else {"model_repository": model_repository}
+    """Serve until SIGINT or SIGTERM. Raises CannotServe, RepositoryError, ExportFailed."""
+    free = free_ports(3)
+    port = port or free[0]
+    ports = TritonPorts(triton_http_port or free[1], triton_metrics_port or free[2])
     external = "IMGR_TRITON_URL" in os.environ
-    ports = TritonPorts(triton_http_port or free_port(), triton_metrics_port or free_port())
-    if not external:
-        changes["triton_url"] = f"127.0.0.1:{ports.http}"
-    try:
-        settings = Settings.model_validate(changes)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        raise CannotServe(f"IMGR_{str(problem['loc'][0]).upper()}: {problem['msg']}") from error
-    require_free(host, port, "the REST API", "--port")
+    settings = read_settings(
+        model_repository=model_repository, triton_url=None if external else f"127.0.0.1:{ports.http}"
+    )
     configure_logs(settings.log_format)
+    require_free(host, port, "the REST API", "--port")
     if not external:
         require_free("127.0.0.1", ports.http, "Triton's HTTP endpoint", "--triton-http-port")
         require_free("127.0.0.1", ports.metrics, "Triton's metrics", "--triton-metrics-port")
-        _prepare_models(console, settings.model_repository)
+        if checkpoint := os.environ.get("SAM_CHECKPOINT_PATH"):
+            from imgr.exporting import make_newest  # noqa: PLC0415 - slow, and seldom needed
+
+            make_newest(Path(checkpoint), settings.model_repository)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(console, settings, host, port, None if external else ports))
 
 
-def _prepare_models(console: Console, repository: Path) -> None:
-    """Make the checkpoint in SAM_CHECKPOINT_PATH the newest version, if one is named."""
-    if path := os.environ.get("SAM_CHECKPOINT_PATH"):
-        checkpoint = Path(path)
-        if not checkpoint.is_file():
-            raise CannotServe(f"SAM_CHECKPOINT_PATH names {path}, which is no file; `imgr download vit_b` fetches one")
-        published = find_published(checkpoint, repository)
-        if published is None:
-            export_with_progress(console, checkpoint, repository)
-        elif published.version != max(version.number for version in list_versions(repository)):
-            republish(published.version, repository)
-    if not any(version.problem is None for version in list_versions(repository)):
-        raise CannotServe(
-            f"{repository} holds no model that can be served; "
-            "give a checkpoint: SAM_CHECKPOINT_PATH=models/sam_vit_b_01ec64.pth uv run --extra export imgr serve"
-        )
-
-
 async def _serve(console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None) -> None:
-    config = uvicorn.Config(create_app(settings), host, port, log_config=None, server_header=False)
-    server = _Server(config)
+    def adapter() -> "FastAPI":
+        from frontend_api.application import create_app  # noqa: PLC0415 - see below
+
+        return create_app(settings)
+
+    server = _Server(
+        uvicorn.Config(
+            adapter,
+            host,
+            port,
+            factory=True,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=_FINISH_SECONDS,
+        )
+    )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
     async with contextlib.AsyncExitStack() as stack:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, server.handle_exit, number, None)
+        triton = None
         if ports is not None:
-            await stack.enter_async_context(running_triton(settings.model_repository, ports))
-        await stack.enter_async_context(_announced(console, f"http://{host}:{port}", ports))
+            triton = await stack.enter_async_context(running_triton(settings.model_repository, ports))
+            triton.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
+            # Triton loads its models during these slow imports.
+            from imgr.repository import require_models  # noqa: PLC0415
+
+            require_models(settings.model_repository)
+        await stack.enter_async_context(_announced(console, _url(host, port), ports))
         await server.serve()
+        if triton is not None and triton.done():
+            triton.result()
+        if server.lifespan.should_exit:
+            raise CannotServe("the REST API could not start; the log says why")
 
 
 class _Server(uvicorn.Server):
@@ -98,6 +106,11 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture nothing."""
         yield
+
+
+def _url(host: str, port: int) -> str:
+    host = _WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @contextlib.asynccontextmanager
@@ -128,5 +141,6 @@ async def _announce(console: Console, url: str, ports: TritonPorts | None) -> No
     console.print(f"  try it          {url}/\n  REST API        {url}/docs\n  health          {url}/health")
     console.print(f"  metrics         {url}/metrics")
     if ports is not None:
+        console.print(f"  Triton          http://127.0.0.1:{ports.http}")
         console.print(f"  Triton metrics  http://127.0.0.1:{ports.metrics}/metrics")
     console.print("Ctrl-C stops it.\n")

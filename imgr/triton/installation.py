@@ -69,6 +69,8 @@ def require_parts() -> Path | None:
             f"this Python ({sys.executable}) has no shared libpython, which Triton embeds; "
             "install the distribution's libpython3 package, or let uv bring a Python: `uv python install 3.12`"
         )
+    if find_spec("onnxruntime") is None:
+        raise CannotServe("onnxruntime is not installed; run `uv sync`")
     return triton
 
 

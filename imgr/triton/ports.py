@@ -1,16 +1,18 @@
-"""Ports on the loopback interface."""
+"""Ports to listen on."""
 
 import socket
+from contextlib import ExitStack
 
 from imgr.errors import CannotServe
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Return different ports of the loopback interface that nobody listens on now."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def require_free(host: str, port: int, purpose: str, option: str) -> None:
