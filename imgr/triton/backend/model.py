@@ -56,9 +56,6 @@ class TritonPythonModel:
             raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
         self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
-        self._run_options = onnxruntime.RunOptions()
-        # Whoever asks for the identity alone does not pay for an inference.
-        self._run_options.only_execute_path_to_fetches = True
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer `requests`, which are the batch: concatenate, run once, split."""
@@ -81,7 +78,7 @@ class TritonPythonModel:
             name: inputs[0][name] if len(inputs) == 1 else np.concatenate([tensors[name] for tensors in inputs])
             for name in self._inputs
         }
-        results = dict(zip(outputs, self._session.run(outputs, feeds, self._run_options), strict=True))
+        results = dict(zip(outputs, self._session.run(outputs, feeds), strict=True))
         ends = np.cumsum([len(tensors[self._inputs[0]]) for tensors in inputs])
         return [
             triton.InferenceResponse(
