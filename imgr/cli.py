@@ -1,6 +1,6 @@
 """The command line."""
 
-import sys
+import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -8,15 +8,21 @@ from typing import Annotated, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from imgr.errors import ImgrError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Interactive segmentation as a service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 console = Console(highlight=False)
 
 Repository = Annotated[
@@ -32,7 +38,7 @@ def _in_words(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except ImgrError as error:
-            Console(stderr=True).print(f"[bold red]imgr:[/] {error}", soft_wrap=True, highlight=False)
+            Console(stderr=True).print(f"[bold red]imgr:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
             raise typer.Exit(1) from error
 
     return wrapped
@@ -98,19 +104,21 @@ def download(
 @_in_words
 def models(model_repository: Repository = None) -> None:
     """List the versions in the model repository."""
-    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.repository import chosen_repository, list_versions, served_version  # noqa: PLC0415
 
-    table = Table("version", "variant", "precision", "identity", "size", "exported", "checkpoint", "")
-    for version in list_versions(chosen_repository(model_repository)):
+    versions = list_versions(chosen_repository(model_repository))
+    url = os.environ.get("IMGR_TRITON_URL")
+    served = served_version(url) if url else None
+    table = Table(
+        "version", Column("identity", overflow="fold"), "size", "exported", "checkpoint", box=None, padding=(0, 2, 0, 0)
+    )
+    for version in versions:
         table.add_row(
-            str(version.number),
-            version.variant,
-            version.precision,
-            version.identity,
+            f"{version.number}{' served' if version.number == served else ''}",
+            f"[red]{version.problem}[/]" if version.problem else version.identity,
             f"{version.bytes / 1e6:.0f} MB",
-            version.exported_at,
+            version.exported_at[:16].replace("T", " "),
             version.checkpoint,
-            version.problem or "",
         )
     console.print(table)
 
@@ -122,11 +130,12 @@ def doctor(
     model_repository: Repository = None,
 ) -> None:
     """Tell what this machine lacks to serve."""
-    from imgr.doctor import examine  # noqa: PLC0415
+    from imgr.doctor import State, examine  # noqa: PLC0415
     from imgr.repository import chosen_repository  # noqa: PLC0415
 
+    colours = {State.WELL: "green", State.DOUBTFUL: "yellow", State.FAILED: "red"}
     checks = examine(chosen_repository(model_repository), port)
     for check in checks:
-        console.print(f"{'[green]✓[/]' if check.passed else '[red]✗[/]'} {check.finding}", soft_wrap=True)
-    if not all(check.passed for check in checks):
-        sys.exit(1)
+        console.print(f"[{colours[check.state]}]{check.state}[/] {escape(check.finding)}", soft_wrap=True)
+    if any(check.state is State.FAILED for check in checks):
+        raise typer.Exit(1)

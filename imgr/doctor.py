@@ -1,102 +1,153 @@
 """What a machine needs to serve, checked one by one, in words a newcomer can act on."""
 
+import os
 import platform
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, distribution
-from importlib.util import find_spec
 from pathlib import Path
-from re import search
 
 from imgr.errors import ImgrError
-from imgr.repository import list_versions
-from imgr.triton.installation import packaged_triton, require_parts
+from imgr.repository import LOADED_VERSIONS, list_versions
+from imgr.triton.installation import packaged_environment, packaged_executable, packaged_triton, require_parts
 from imgr.triton.ports import require_free
 
 _DISK_BYTES = 10**9
-_SHARED_MEMORY_BYTES = 64 * 2**20  # a batch of embeddings on its way into Triton's Python backend
+# A full batch of decodes takes 170 MB on its way through Triton's Python backend; containers often have 64 MB.
+_SHARED_MEMORY_BYTES = 256 * 10**6
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    WELL = "✓"
+    DOUBTFUL = "!"  # serving works, but not in every case
+    FAILED = "✗"  # serving is impossible
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
     """One finding: what is well, or what is missing and what to do about it."""
 
-    passed: bool
+    state: State
     finding: str
 
 
 def examine(repository: Path, port: int) -> list[Check]:
-    """Check everything `imgr serve` needs; nothing is started or changed."""
+    """Check everything `imgr serve` needs; nothing stays started or changed."""
+    checks = [] if "IMGR_TRITON_URL" in os.environ else _embedded_triton()
     return [
-        _glibc(),
-        _told(require_parts, "tritonserver and a shared libpython for it are here"),
-        _onnxruntime(),
-        _space(Path("/dev/shm"), _SHARED_MEMORY_BYTES, "shared memory between Triton and its models"),  # noqa: S108
-        _space(Path.cwd(), _DISK_BYTES, "uploads and embeddings"),
-        _told(lambda: require_free("127.0.0.1", port, "the REST API", "--port"), f"port {port} is free"),
+        *checks,
+        _space(Path.cwd(), _DISK_BYTES, "uploads and embeddings", "make room, or set IMGR_STORE to another place"),
+        _told(
+            lambda: require_free("127.0.0.1", port, "the REST API", "--port"), f"port {port} is free", State.DOUBTFUL
+        ),
         _models(repository),
     ]
 
 
-def _told(requirement: Callable[[], object], well: str) -> Check:
+def _embedded_triton() -> list[Check]:
+    parts = _told(require_parts, "tritonserver, its Python backend and a shared libpython are here")
+    return [
+        glibc(*platform.libc_ver(), _wheel_tags()),
+        parts,
+        *([_starts(), _onnxruntime()] if parts.state is State.WELL and packaged_triton() else []),
+        _space(
+            Path("/dev/shm"),  # noqa: S108
+            _SHARED_MEMORY_BYTES,
+            "tensors on their way through Triton",
+            "give a container more with --shm-size",
+        ),
+    ]
+
+
+def _told(requirement: Callable[[], object], well: str, otherwise: State = State.FAILED) -> Check:
     try:
         requirement()
     except ImgrError as error:
-        return Check(passed=False, finding=str(error))
-    return Check(passed=True, finding=well)
+        return Check(otherwise, str(error))
+    return Check(State.WELL, well)
 
 
-def _glibc() -> Check:
-    """Compare glibc with what the wheel of nvidia-pytriton was built for."""
-    name, found = platform.libc_ver()
+def _wheel_tags() -> str:
     try:
-        wheel = distribution("nvidia-pytriton").read_text("WHEEL") or ""
+        return distribution("nvidia-pytriton").read_text("WHEEL") or ""
     except PackageNotFoundError:
-        wheel = ""
-    needed = search(r"manylinux_(\d+)_(\d+)_", wheel)
-    if needed is None or packaged_triton() is None:
-        return Check(passed=True, finding=f"{name or 'C library'} {found}")
+        return ""
+
+
+def glibc(library: str, version: str, wheel_tags: str) -> Check:
+    """Compare the C library with what the wheel of nvidia-pytriton was built for."""
+    needed = re.search(r"manylinux_(\d+)_(\d+)_", wheel_tags)
+    if needed is None:
+        return Check(State.WELL, f"{library or 'C library'} {version}")
     wanted = (int(needed[1]), int(needed[2]))
-    if name == "glibc" and tuple(map(int, found.split(".")[:2])) >= wanted:
-        return Check(passed=True, finding=f"glibc {found}; Triton needs {wanted[0]}.{wanted[1]}")
+    if library == "glibc" and tuple(map(int, version.split(".")[:2])) >= wanted:
+        return Check(State.WELL, f"glibc {version}; Triton needs {wanted[0]}.{wanted[1]}")
     return Check(
-        passed=False,
-        finding=f"Triton needs glibc {wanted[0]}.{wanted[1]} or newer, this system has {name or 'no glibc'} {found}; "
-        "use a newer distribution, such as Debian 12 or Ubuntu 22.04",
+        State.FAILED,
+        f"Triton needs glibc {wanted[0]}.{wanted[1]} or newer, this system has {library or 'another C library'} "
+        f"{version}; use a newer distribution, such as Debian 12 or Ubuntu 22.04",
     )
 
 
+def _starts() -> Check:
+    triton = packaged_triton()
+    assert triton is not None  # noqa: S101 - its parts have been checked
+    run = subprocess.run(
+        [packaged_executable(triton), "--help"],
+        env=os.environ | packaged_environment(triton),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if "--model-repository" in run.stdout:
+        return Check(State.WELL, "tritonserver starts")
+    said = run.stdout.partition("\n")[0]
+    return Check(State.FAILED, f"tritonserver does not start (status {run.returncode}): {said}")
+
+
 def _onnxruntime() -> Check:
-    if find_spec("onnxruntime") is None:
-        return Check(
-            passed=False,
-            finding="onnxruntime is not installed; run `uv sync`",
-        )
-    import onnxruntime  # noqa: PLC0415 - slow to import, and not always there
-
+    try:
+        import onnxruntime  # noqa: PLC0415 - slow, and it may be broken
+    except ImportError as error:
+        return Check(State.FAILED, f"onnxruntime can't be imported ({error}); run `uv sync --reinstall`")
     providers = ", ".join(onnxruntime.get_available_providers())
-    return Check(passed=True, finding=f"onnxruntime {onnxruntime.__version__} with {providers}")
+    return Check(State.WELL, f"onnxruntime {onnxruntime.__version__} with {providers}")
 
 
-def _space(folder: Path, needed: int, purpose: str) -> Check:
-    free = shutil.disk_usage(folder).free
+def _space(folder: Path, wanted: int, purpose: str, remedy: str) -> Check:
+    try:
+        free = shutil.disk_usage(folder).free
+    except OSError:
+        return Check(State.FAILED, f"there is no {folder}, which is needed for {purpose}")
     finding = f"{free / 1e6:.0f} MB free in {folder} for {purpose}"
-    if free >= needed:
-        return Check(passed=True, finding=finding)
-    return Check(passed=False, finding=f"{finding}; at least {needed / 1e6:.0f} MB are needed")
+    if free >= wanted:
+        return Check(State.WELL, finding)
+    return Check(State.DOUBTFUL, f"{finding}, {wanted / 1e6:.0f} MB are advisable; {remedy}")
 
 
 def _models(repository: Path) -> Check:
     try:
         versions = list_versions(repository)
     except ImgrError as error:
-        return Check(passed=False, finding=str(error))
+        return Check(State.FAILED, str(error))
     usable = [version for version in versions if version.problem is None]
     if not usable:
         return Check(
-            passed=False,
-            finding=f"no version in {repository} can be served; "
-            "run `uv run --extra export imgr export --checkpoint PATH`",
+            State.FAILED,
+            f"no version in {repository} can be served; run `uv run --extra export imgr export --checkpoint PATH`",
         )
-    return Check(passed=True, finding=f"newest model: version {usable[0].number}, {usable[0].identity}")
+    for version in versions[:LOADED_VERSIONS]:
+        if version.problem is not None:
+            return Check(
+                State.DOUBTFUL,
+                f"version {version.number} is broken ({version.problem}); remove it, or Triton may start with none",
+            )
+    return Check(State.WELL, f"newest model: version {usable[0].number}, {usable[0].identity}")

@@ -81,22 +81,33 @@ def install(workspace: Path) -> Installation:
     PyPI brings a Python backend only; a folder named ``onnxruntime`` holding it beside our ``model.py``
     makes it serve the very same model folders.
     """
-    triton, libpython = require_parts(), shared_libpython()
-    if triton is None or libpython is None:
+    triton = require_parts()
+    if triton is None:
         return Installation(Path(shutil.which("tritonserver") or "tritonserver"), None, {})
     folder = workspace / "backends" / "onnxruntime"
     folder.mkdir(parents=True)
     for source in (*(triton / "backends" / "python").iterdir(), python_stub(triton), _BACKEND):
         shutil.copy(source, folder)  # Triton refuses links that lead out of a backend
-    libraries = (triton.parent.parent / "nvidia_pytriton.libs", libpython.parent, os.environ.get("LD_LIBRARY_PATH"))
-    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    return Installation(
-        triton / "bin" / "tritonserver",
-        folder.parent,
-        {
-            "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries if path),
-            "PYTHONPATH": ":".join(sorted(packages)),
-            # The embedded Python looks for its standard library around the first python3 on the PATH.
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
-        },
+    return Installation(packaged_executable(triton), folder.parent, packaged_environment(triton))
+
+
+def packaged_executable(triton: Path) -> Path:
+    """Return the binary in the folder that nvidia-pytriton brings."""
+    return triton / "bin" / "tritonserver"
+
+
+def packaged_environment(triton: Path) -> dict[str, str]:
+    """Return what the packaged tritonserver needs in its environment, for its libraries and for its Python."""
+    libpython = shared_libpython()
+    libraries = (
+        triton.parent.parent / "nvidia_pytriton.libs",
+        libpython and libpython.parent,
+        os.environ.get("LD_LIBRARY_PATH"),
     )
+    packages = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return {
+        "LD_LIBRARY_PATH": ":".join(str(path) for path in libraries if path),
+        "PYTHONPATH": ":".join(sorted(packages)),
+        # The embedded Python looks for its standard library around the first python3 on the PATH.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+    }
