@@ -11,8 +11,6 @@ import httpx
 
 from imgr.errors import DownloadFailed
 
-_CHUNK = 2**20
-
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -77,7 +75,7 @@ def fetch(checkpoint: Checkpoint, folder: Path, progress: Progress) -> Path:
         _receive(checkpoint, part, progress)
     except httpx.HTTPError as error:
         raise DownloadFailed(
-            f"{checkpoint.url} could not be fetched ({error or type(error).__name__}); "
+            f"{checkpoint.url} could not be fetched ({_reason(error)}); "
             f"run the command again to go on, or fetch the file by hand and put it at {target}"
         ) from error
     except OSError as error:
@@ -87,9 +85,15 @@ def fetch(checkpoint: Checkpoint, folder: Path, progress: Progress) -> Path:
     return target
 
 
+def _reason(error: httpx.HTTPError) -> str:
+    if isinstance(error, httpx.HTTPStatusError):
+        return f"the server answered {error.response.status_code} {error.response.reason_phrase}"
+    return str(error) or type(error).__name__
+
+
 def _receive(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
     done = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={done}-"} if done else {}
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     # Proxies come from the environment, as httpx does by default.
     with httpx.stream("GET", checkpoint.url, headers=headers, follow_redirects=True, timeout=30) as answer:
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -106,7 +110,7 @@ def _receive(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
                 f"{total - done} bytes are still to come but only {free} are free in {folder}; make room first"
             )
         with part.open("ab" if done else "wb") as file:
-            for chunk in answer.iter_bytes(_CHUNK):
+            for chunk in answer.iter_raw():
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)

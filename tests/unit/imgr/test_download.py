@@ -1,0 +1,168 @@
+import hashlib
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from imgr.download import CHECKPOINTS, Checkpoint, download, fetch
+from imgr.errors import DownloadFailed
+
+CONTENT = bytes(range(256)) * 20_000
+HASH = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Mirror:
+    """A server of one file that misbehaves as told; it notes the ranges it was asked for."""
+
+    def __init__(self):
+        self.ranges = []
+        self.honours_ranges = True
+        self.cut_after = None
+        self.status = None
+
+
+@contextmanager
+def serving(mirror):
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            wanted = self.headers.get("Range")
+            mirror.ranges.append(wanted)
+            if mirror.status is not None:
+                self.send_error(mirror.status)
+                return
+            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and mirror.honours_ranges else 0
+            if start >= len(CONTENT):
+                self.send_error(416)
+                return
+            body = CONTENT[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if mirror.cut_after is not None:
+                body, mirror.cut_after = body[: mirror.cut_after], None
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/weights.pth"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def mirror():
+    return Mirror()
+
+
+@pytest.fixture
+def checkpoint(mirror):
+    with serving(mirror) as url:
+        yield Checkpoint(url, HASH)
+
+
+def ignore(done, total):
+    pass
+
+
+def test_a_checkpoint_arrives_whole_and_progress_reaches_its_size(checkpoint, tmp_path):
+    told = []
+    path = fetch(checkpoint, tmp_path / "models", lambda done, total: told.append((done, total)))
+    assert path == tmp_path / "models" / "weights.pth"
+    assert path.read_bytes() == CONTENT
+    assert told[-1] == (len(CONTENT), len(CONTENT))
+    assert [each.name for each in path.parent.iterdir()] == ["weights.pth"]
+
+
+def test_a_cut_download_goes_on_where_it_was_cut(checkpoint, mirror, tmp_path):
+    mirror.cut_after = 3_000_000
+    with pytest.raises(DownloadFailed, match="run the command again to go on"):
+        fetch(checkpoint, tmp_path, ignore)
+    assert not (tmp_path / "weights.pth").exists()
+    assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
+    assert mirror.ranges == [None, "bytes=3000000-"]
+
+
+def test_a_server_that_ignores_ranges_sends_everything_again(checkpoint, mirror, tmp_path):
+    mirror.cut_after = 3_000_000
+    mirror.honours_ranges = False
+    with pytest.raises(DownloadFailed):
+        fetch(checkpoint, tmp_path, ignore)
+    assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
+
+
+def test_a_part_that_was_complete_already_needs_no_further_byte(checkpoint, mirror, tmp_path):
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT)
+    assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
+    assert mirror.ranges == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_wrong_hash_is_refused_and_the_file_kept_aside(checkpoint, tmp_path):
+    other = Checkpoint(checkpoint.url, "0" * 64)
+    with pytest.raises(DownloadFailed, match=f"has SHA-256 {HASH} instead of {'0' * 64}"):
+        fetch(other, tmp_path, ignore)
+    assert [each.name for each in tmp_path.iterdir()] == ["weights.pth.corrupt"]
+    assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
+
+
+def test_a_wrong_file_at_the_target_is_not_taken_for_the_checkpoint(checkpoint, mirror, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"something else")
+    with pytest.raises(DownloadFailed, match="set aside"):
+        fetch(checkpoint, tmp_path, ignore)
+    assert mirror.ranges == []
+    assert not (tmp_path / "weights.pth").exists()
+
+
+def test_a_checkpoint_that_is_there_is_not_fetched_again(checkpoint, mirror, tmp_path):
+    fetch(checkpoint, tmp_path, ignore)
+    fetch(checkpoint, tmp_path, ignore)
+    assert len(mirror.ranges) == 1
+
+
+@pytest.mark.parametrize("status", [404, 500])
+def test_a_refusal_names_the_url_and_where_the_file_belongs(checkpoint, mirror, tmp_path, status):
+    mirror.status = status
+    with pytest.raises(DownloadFailed) as refusal:
+        fetch(checkpoint, tmp_path, ignore)
+    message = str(refusal.value)
+    assert checkpoint.url in message
+    assert f"the server answered {status} " in message
+    assert str(tmp_path / "weights.pth") in message
+    assert "\n" not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_refuses_names_the_url_and_where_the_file_belongs(tmp_path):
+    with pytest.raises(DownloadFailed, match="http://127.0.0.1:9/weights.pth could not be fetched"):
+        fetch(Checkpoint("http://127.0.0.1:9/weights.pth", HASH), tmp_path, ignore)
+
+
+def test_a_full_disk_is_noticed_before_anything_is_written(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    with pytest.raises(DownloadFailed, match=f"{len(CONTENT)} bytes are still to come but only 1000 are free"):
+        fetch(checkpoint, tmp_path, ignore)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_proxies_of_the_environment_are_used(checkpoint, mirror, tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", checkpoint.url.removesuffix("/weights.pth"))
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    assert fetch(Checkpoint("http://weights.invalid/weights.pth", HASH), tmp_path, ignore).read_bytes() == CONTENT
+    assert mirror.ranges == [None]
+
+
+def test_an_unknown_variant_is_told_the_known_ones(tmp_path):
+    with pytest.raises(DownloadFailed, match="no variant 'vit_x'; choose one of vit_h, vit_l, vit_b, vit_t"):
+        download("vit_x", tmp_path, ignore)
+
+
+def test_every_variant_has_a_url_and_a_whole_hash():
+    assert set(CHECKPOINTS) == {"vit_h", "vit_l", "vit_b", "vit_t"}
+    for checkpoint in CHECKPOINTS.values():
+        assert checkpoint.url.startswith("https://")
+        assert len(bytes.fromhex(checkpoint.sha256)) == 32
