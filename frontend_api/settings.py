@@ -31,7 +31,12 @@ class Settings(BaseSettings):
     image_ttl_seconds: int = Field(24 * 3600, gt=0, description="age at which an upload expires")
 
     max_upload_bytes: int = Field(32 * 2**20, gt=0, description="largest upload in bytes")
-    max_image_pixels: int = Field(50_000_000, gt=0, description="largest image in pixels")
+    max_image_pixels: int = Field(
+        50_000_000,
+        gt=0,
+        le=178_956_970,
+        description="largest image in pixels; Pillow itself refuses more than the most",
+    )
     max_points: int = Field(512, gt=0, description="most points in one prompt")
 
     pixel_cache_bytes: int = Field(512 * 2**20, ge=0, description="memory for decoded images")

@@ -109,8 +109,8 @@ class RunRequest(BaseModel):
 
 def run_request_body() -> dict[str, Any]:
     """Return OpenAPI's description of the body of ``POST /api/run``: JSON or a form with JSON strings."""
-    schema = RunRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs", None)
+    schema = RunRequest.model_json_schema()
+    schema = _inlined(schema, schema.pop("$defs"))
     form = {**schema, "properties": dict(schema["properties"])}
     form["properties"] |= {
         "points": {
@@ -133,6 +133,17 @@ def run_request_body() -> dict[str, Any]:
             },
         }
     }
+
+
+def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
+    """Return a schema with its references replaced by what they name: the route's schema stands alone."""
+    if isinstance(node, list):
+        return [_inlined(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions)
+    return {key: _inlined(value, definitions) for key, value in node.items()}
 
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:

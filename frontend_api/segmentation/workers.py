@@ -8,6 +8,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar
 
+import cv2
+
 from frontend_api.metrics import Metrics
 
 P = ParamSpec("P")
@@ -19,6 +21,7 @@ class Workers:
 
     def __init__(self, threads: int | None, metrics: Metrics) -> None:
         self._pool = ThreadPoolExecutor(threads or len(os.sched_getaffinity(0)), "imgr-worker")
+        cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own threads would contend with it
         self._metrics = metrics
 
     def __enter__(self) -> Self:
