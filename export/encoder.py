@@ -3,11 +3,12 @@
 from typing import cast
 
 import torch
-from segment_anything.modeling import Sam
+from segment_anything.modeling import ImageEncoderViT, Sam
 from torch import Tensor, nn
 
 from export.identity import IdentityConstant
 from export.sam import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
+from export.vit import FoldedViT
 
 
 class Encoder(nn.Module):
@@ -18,7 +19,8 @@ class Encoder(nn.Module):
 
     def __init__(self, sam: Sam, identity: str) -> None:
         super().__init__()
-        self.image_encoder = sam.image_encoder
+        vit = sam.image_encoder
+        self.image_encoder = FoldedViT(vit) if isinstance(vit, ImageEncoderViT) else vit
         self.identity = IdentityConstant(identity)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
         self.register_buffer("std", torch.tensor(PIXEL_STD))

@@ -1,0 +1,100 @@
+"""SAM's vision transformer, its attention arranged to need little memory.
+
+The network is `segment_anything`'s `ImageEncoderViT` (Y. Li et al., "Exploring Plain Vision Transformer Backbones
+for Object Detection", arXiv 2203.16527) with the same weights. Its relative positions add, to the score of query
+(y, x) and key (y', x'), q·H[y - y'] + q·W[x - x']. Here these sums are part of the one product of queries and
+keys, since they equal the product of [q·H[y - 0], q·H[y - 1], …, q·W[x - 0], …] with a key's one-hot row and column:
+no tensor of the size of the scores is made but the scores themselves. Where all pixels attend to all, that is done
+for one head after the other: scores of 4096 × 4096 are 64 MiB a head.
+"""
+
+from typing import cast
+
+import torch
+from segment_anything.modeling import ImageEncoderViT
+from segment_anything.modeling.image_encoder import Attention, Block, window_partition, window_unpartition
+from torch import Tensor, nn
+
+from export.sam import GRID
+
+
+class FoldedViT(nn.Module):
+    """Computes what the given `ImageEncoderViT` computes, and shares its weights."""
+
+    pos_embed: Tensor
+
+    def __init__(self, vit: ImageEncoderViT) -> None:
+        super().__init__()
+        self.patch_embed = vit.patch_embed
+        self.register_buffer("pos_embed", vit.pos_embed.detach())
+        self.blocks = nn.Sequential(*(FoldedBlock(block) for block in vit.blocks))
+        self.neck = vit.neck
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,3,1024,1024] → [B,256,64,64]."""
+        x = self.blocks(self.patch_embed(x) + self.pos_embed)
+        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+
+
+class FoldedBlock(nn.Module):
+    """One transformer block."""
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.window = block.window_size  # 0 where all pixels attend to all
+        self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
+        self.attn = FoldedAttention(block.attn, self.window or GRID, head_by_head=not self.window)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,64,64,C] → [B,64,64,C]."""
+        y = self.norm1(x)
+        if self.window:
+            windows, padded = window_partition(y, self.window)
+            y = window_unpartition(self.attn(windows), self.window, padded, (GRID, GRID))
+        else:
+            y = self.attn(y)
+        x = x + y
+        return cast(Tensor, x + self.mlp(self.norm2(x)))
+
+
+class FoldedAttention(nn.Module):
+    """Multi-head self-attention of a square of pixels, the relative positions folded into queries and keys."""
+
+    offsets: Tensor
+    one_hot: Tensor
+
+    def __init__(self, attention: Attention, span: int, *, head_by_head: bool) -> None:
+        super().__init__()
+        self.span = span
+        self.heads = attention.num_heads
+        self.heads_at_once = 1 if head_by_head else self.heads
+        self.qkv, self.proj = attention.qkv, attention.proj
+        self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
+        position = torch.arange(span)
+        self.register_buffer("offsets", position[:, None] - position + span - 1)
+        rows_and_columns = [torch.eye(span).repeat_interleave(span, 0), torch.eye(span).repeat(span, 1)]
+        self.register_buffer("one_hot", torch.cat(rows_and_columns, dim=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,span,span,C] → [B,span,span,C]."""
+        width = x.shape[-1]
+        q, k, v = (
+            part.reshape(-1, self.span**2, self.heads, width // self.heads).transpose(1, 2)
+            for part in self.qkv(x).split(width, dim=-1)
+        )
+        q = torch.cat([q * (width // self.heads) ** -0.5, *self._position_scores(q)], dim=-1)
+        k = torch.cat([k, self.one_hot.expand(k.shape[0], self.heads, -1, -1)], dim=-1)
+        mixed = [
+            (q @ k.transpose(-2, -1)).softmax(-1) @ v
+            for q, k, v in zip(*(part.split(self.heads_at_once, dim=1) for part in (q, k, v)), strict=True)
+        ]
+        return cast(Tensor, self.proj(torch.cat(mixed, dim=1).transpose(1, 2).reshape(x.shape)))
+
+    def _position_scores(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        """[B,heads,span²,C/heads] → what a key's row and its column add, each [B,heads,span²,span]."""
+        pixels = q.unflatten(2, (self.span, self.span))  # type: ignore[no-untyped-call]
+        by_row = self.rel_pos_h[self.offsets].transpose(1, 2)  # query's row, channel, key's row
+        by_column = self.rel_pos_w[self.offsets].transpose(1, 2)
+        rows = pixels @ by_row
+        columns = (pixels.transpose(2, 3) @ by_column).transpose(2, 3)
+        return rows.flatten(2, 3), columns.flatten(2, 3)
