@@ -1,6 +1,6 @@
 """Compares ways to write the service's PNGs: time on one thread, time of three at once in threads, size.
 
-    uv run --group test --with fpng --with zlib-ng python benchmarks/png.py [PHOTO ...]
+    uv run --group test --with fpng --with zlib-ng python -m benchmarks.png [PHOTO ...]
 
 Without photos it takes two of scikit-image's. fpng and zlib-ng are left out where they are not installed.
 """
