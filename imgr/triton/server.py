@@ -86,11 +86,17 @@ async def _supervise(launch: _Launch, process: asyncio.subprocess.Process) -> No
         if first and not output.listening:
             raise CannotServe(f"tritonserver {end} before it could serve; it said: {output.last_words or 'nothing'}")
         first = False
-        stable = monotonic() - started > _STABLE_SECONDS
-        pause = _FIRST_PAUSE if stable else min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+        pause = next_pause(pause, lived=monotonic() - started)
         log.error(f"tritonserver {end}; restarting", pause_seconds=pause)
         await asyncio.sleep(pause)
         process = await launch.start()
+
+
+def next_pause(previous: float, lived: float) -> float:
+    """Return the seconds to wait before the next start; `previous` is 0 before the first restart."""
+    if previous == 0 or lived > _STABLE_SECONDS:
+        return _FIRST_PAUSE
+    return min(2 * previous, _LONGEST_PAUSE)
 
 
 async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path) -> int:

@@ -1,0 +1,64 @@
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from imgr.cli import app
+from tests.unit.imgr.test_repository import publish
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(app, arguments, env=environment)
+
+
+def test_a_failure_is_one_sentence_and_status_1(tmp_path):
+    result = run("models", "--model-repository", str(tmp_path))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"imgr: {tmp_path} is no model repository")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_a_setting_out_of_order_is_named(tmp_path):
+    result = run("models", IMGR_MAX_POINTS="many")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("imgr: IMGR_MAX_POINTS: ")
+
+
+def test_models_are_listed_from_the_repository_that_the_environment_names(tmp_path):
+    publish(tmp_path, 3)
+    result = run("models", IMGR_MODEL_REPOSITORY=str(tmp_path))
+    assert result.exit_code == 0
+    assert "vit_b/fp32/0123456789abcdef" in result.stdout
+    assert "2026-05-04 03:02" in result.stdout
+
+
+def test_a_checkpoint_that_is_not_there_cannot_be_served(tmp_path):
+    publish(tmp_path, 1)
+    missing = str(tmp_path / "none.pth")
+    result = run("serve", "--port", "0", "--model-repository", str(tmp_path), SAM_CHECKPOINT_PATH=missing)
+    assert result.exit_code == 1
+    assert f"there is no checkpoint at {missing}" in result.stderr
+
+
+def test_only_the_export_needs_pytorch():
+    script = (
+        "import sys; sys.modules.update(torch=None, torchvision=None, segment_anything=None); "
+        "import imgr.cli, imgr.serve, imgr.repository, imgr.doctor, imgr.download, imgr.exporting, "
+        "frontend_api.application"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_an_export_without_pytorch_names_what_is_missing_and_the_command_that_brings_it(tmp_path):
+    (tmp_path / "sam.pth").write_bytes(b"weights")
+    script = (
+        "import sys; sys.modules.update(torch=None, segment_anything=None); "
+        f"sys.argv = ['imgr', 'export', '--checkpoint', {str(tmp_path / 'sam.pth')!r}, "
+        f"'--model-repository', {str(tmp_path / 'models')!r}]; "
+        "import imgr.cli; imgr.cli.app()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "uv run --extra export imgr" in result.stderr
+    assert "Traceback" not in result.stderr
