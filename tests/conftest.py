@@ -35,3 +35,13 @@ def small_sam(small_checkpoint):
     from export.checkpoint import load
 
     return load(small_checkpoint).sam
+
+
+@pytest.fixture(scope="session")
+def small_repository(small_checkpoint, tmp_path_factory):
+    """A model repository with the small model as version 1."""
+    from export import export
+
+    repository = tmp_path_factory.mktemp("repository")
+    export(small_checkpoint, repository)
+    return repository

@@ -118,7 +118,9 @@ def test_metrics_show_stages_caches_and_the_model(client, upload):
     text = client.get("/metrics").text
     for stage in ("decode", "preprocess", "encode", "queue", "decode_prompts", "refine", "encode_png"):
         count = next(
-            l for l in text.splitlines() if l.startswith(f'imgr_stage_duration_seconds_count{{stage="{stage}"}}')
+            line
+            for line in text.splitlines()
+            if line.startswith(f'imgr_stage_duration_seconds_count{{stage="{stage}"}}')
         )
         assert float(count.split()[-1]) > 0, stage
     assert f'imgr_model_info{{identity="{IDENTITY}"' in text

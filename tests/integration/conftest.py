@@ -7,16 +7,6 @@ from tests.support.service_client import ServiceClient
 
 
 @pytest.fixture(scope="session")
-def small_repository(small_checkpoint, tmp_path_factory):
-    """A model repository with the small model as version 1."""
-    from export import export
-
-    repository = tmp_path_factory.mktemp("repository")
-    export(small_checkpoint, repository)
-    return repository
-
-
-@pytest.fixture(scope="session")
 def service(small_repository, tmp_path_factory):
     """`imgr serve`, shared by the tests that leave it as it is."""
     folder = tmp_path_factory.mktemp("service")

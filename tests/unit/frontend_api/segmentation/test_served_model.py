@@ -41,12 +41,12 @@ async def test_variant_and_precision_come_from_the_identity():
 
 async def test_without_a_ready_version_the_error_says_so():
     _, model_watch = watch({})
-    with pytest.raises(NoModelInService, match="no version is ready in both.*none"):
+    with pytest.raises(NoModelInService, match=r"no version is ready in both.*none"):
         await served(model_watch)
 
 
 async def test_an_encoder_of_another_checkpoint_is_found_out_when_doubted_and_both_are_named():
-    inference, model_watch = watch({3: (A, B)})
+    _, model_watch = watch({3: (A, B)})
     doubted = await served(model_watch)
     with pytest.raises(NoModelInService) as caught:
         await model_watch.refresh(doubted)
@@ -54,7 +54,7 @@ async def test_an_encoder_of_another_checkpoint_is_found_out_when_doubted_and_bo
 
 
 async def test_a_doubted_mismatch_gives_way_to_an_older_consistent_pair():
-    inference, model_watch = watch({1: (A, A), 2: (A, B)})
+    _, model_watch = watch({1: (A, A), 2: (A, B)})
     doubted = await served(model_watch)
     assert doubted.version == 2
     assert await model_watch.refresh(doubted) == ServedModel(1, A)
