@@ -9,8 +9,13 @@ import pytest
 import skimage.data
 from PIL import Image
 
+from export import export
+from export.checkpoint import load
+from export.sam import VIT_B
+from tests.support.checkpoints import write_checkpoint
 from tests.support.reference import Reference, iou
-from tests.support.service_client import click_fields, png_pixels
+from tests.support.service import Service
+from tests.support.service_client import ServiceClient, click_fields, png_pixels
 
 pytestmark = pytest.mark.triton
 
@@ -54,6 +59,17 @@ def reference(small_sam):
     return Reference(small_sam)
 
 
+@pytest.fixture(scope="module")
+def vit_b(tmp_path_factory):
+    """A service on a seeded random ViT-B, and the reference for it."""
+    folder = tmp_path_factory.mktemp("vit_b")
+    checkpoint = write_checkpoint(folder / "vit_b.pth", VIT_B)
+    export(checkpoint, folder / "repository")
+    service = Service(folder / "repository", folder / "store", folder / "log").wait_until_ready()
+    yield ServiceClient(service.url), Reference(load(checkpoint).sam)
+    service.stop()
+
+
 def assert_same(masks, scores, expected_masks, expected_scores, what):
     np.testing.assert_allclose(scores, expected_scores, atol=1e-3, err_msg=what)
     for (
@@ -67,6 +83,18 @@ def assert_same(masks, scores, expected_masks, expected_scores, what):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_and_scores_equal_sam_predictor(client, reference, shape):
+    assert_parity(client, reference, shape)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "shape", [shape if shape == "800×534" else pytest.param(shape, marks=pytest.mark.heavy) for shape in SHAPES]
+)
+def test_masks_and_scores_of_vit_b_equal_sam_predictor(vit_b, shape):
+    assert_parity(*vit_b, shape)
+
+
+def assert_parity(client, reference, shape):
     image = picture(*SHAPES[shape])
     reference.look_at(image)
     image_id = client.upload(image)
