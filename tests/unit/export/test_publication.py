@@ -7,7 +7,7 @@ import pytest
 
 from export.errors import UnusableRepository
 from export.metadata import CHECKPOINT_SHA256, EXPORT_FORMAT, FORMAT_VERSION, IDENTITY, read_metadata
-from export.publication import MODELS, Publication, find_published, sha256, staging
+from export.publication import MODELS, Publication, find_published, republish, sha256, staging
 
 
 @pytest.fixture
@@ -156,6 +156,15 @@ def test_a_repository_that_cannot_be_written_is_refused_in_one_sentence(reposito
     repository.write_text("a file")
     with pytest.raises(UnusableRepository, match=r"models cannot be written: (Not a directory|File exists)"):
         publish(repository)
+
+
+def test_an_older_pair_can_be_made_the_newest_again(repository):
+    publish(repository, identity="vit_b/fp32/1")
+    publish(repository, identity="vit_b/fp32/2")
+    assert republish(1, repository) == 3
+    for model in MODELS:
+        assert read_metadata(repository / model / "3" / "model.onnx")[IDENTITY] == "vit_b/fp32/1"
+        assert (repository / model / "1" / "model.onnx").exists()
 
 
 @pytest.fixture
