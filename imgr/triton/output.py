@@ -15,7 +15,8 @@ _NO_NEWS = (
     "no pinned memory pool",  # likewise
     "Failed to create instance",  # told again with the model's name and version
 )
-_LISTENING, _LOADED, _UNLOADED = "Started HTTPService", "successfully loaded", "successfully unloaded"
+_LISTENING, _NOT_LISTENING = "Started HTTPService", "failed to start "  # Triton says the one before it tries
+_LOADED, _UNLOADED = "successfully loaded", "successfully unloaded"
 _REPEAT_SECONDS = 60.0  # a model that can't be loaded is tried again, and reported, every second
 
 
@@ -38,15 +39,18 @@ class TritonOutput:
         level, message = (match["level"], match["message"]) if match else ("", line)
         # A traceback that Triton appends names our own files; the message before it says what is wrong.
         message = message.partition(r"\n\nAt:\n")[0]
+        if _TABLE.match(message):
+            return
         if level == "I":
             self.listening |= message.startswith(_LISTENING)
             if not message.startswith((_LISTENING, _LOADED, _UNLOADED)):
                 log.debug(message)
                 return
-        elif _TABLE.match(message) or any(words in message for words in _NO_NEWS):
+        elif any(words in message for words in _NO_NEWS):
             return
         elif level != "W":
             self.last_words = message
+            self.listening &= not message.startswith(_NOT_LISTENING)
         if message.startswith(_LOADED):
             self._told.clear()  # whatever is said from now on is news
         if not self._repeats(message):

@@ -23,6 +23,7 @@ log = structlog.stdlib.get_logger("triton")
 _STOP_SECONDS = 10
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STABLE_SECONDS = 60.0  # a server that lived this long has earned the shortest pause
+_CHILD_SECONDS = 1.0
 _LONGEST_LINE = 2**20
 
 
@@ -101,6 +102,7 @@ def next_pause(previous: float, lived: float) -> float:
 
 async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path) -> int:
     """Follow tritonserver until it ends or this task is cancelled; leave nothing of it behind."""
+    guard = asyncio.create_task(_end_with_child(process))
     try:
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         while True:
@@ -112,8 +114,37 @@ async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, fold
                 return await process.wait()
             output.take(line.decode(errors="replace").rstrip())
     finally:
+        guard.cancel()
         await _stop(process)
         remove_shared_memory(folder)
+
+
+async def _end_with_child(process: asyncio.subprocess.Process) -> None:
+    """Kill tritonserver once a model's process has died: it would never replace it, and call the model ready."""
+    dead: set[int] = set()
+    while True:
+        await asyncio.sleep(_CHILD_SECONDS)
+        still_dead = dead_children(process.pid) & dead  # Triton reaps within moments those it ends itself
+        if still_dead:
+            log.error("the process of a model died; ending tritonserver to start anew", pids=sorted(still_dead))
+            process.kill()
+            return
+        dead = dead_children(process.pid)
+
+
+def dead_children(pid: int) -> set[int]:
+    """Return the children of a process that have ended and that it has not waited for."""
+    children = {
+        child for thread in Path(f"/proc/{pid}/task").glob("*/children") for child in thread.read_text().split()
+    }
+    return {int(child) for child in children if _state(child) == "Z"}
+
+
+def _state(pid: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -65,3 +65,5 @@ def test_it_knows_whether_the_server_listens():
     assert not triton.listening
     told(line("I", "Started HTTPService at 127.0.0.1:8000"), to=triton)
     assert triton.listening
+    told(line("E", "failed to start HTTP service: Unavailable - Socket '127.0.0.1:8000' already in use"), to=triton)
+    assert not triton.listening

@@ -1,0 +1,20 @@
+"""The real tritonserver with tiny models."""
+
+import pytest
+
+from tests.support.tiny_models import write_version
+from tests.support.triton import Triton
+
+
+@pytest.fixture(scope="package")
+def tiny_triton(tmp_path_factory):
+    """A tritonserver shared by the tests that leave it as it is.
+
+    ``tiny`` answers at once; ``patient`` waits up to half a second for requests to batch.
+    """
+    folder = tmp_path_factory.mktemp("triton")
+    write_version(folder / "models", "tiny", 1)
+    write_version(folder / "models", "patient", 1, delay=500_000)
+    triton = Triton(folder / "models", folder / "log")
+    yield triton.wait_until_ready("tiny", "patient")
+    triton.stop()
