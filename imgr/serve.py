@@ -92,11 +92,12 @@ async def _serve(console: Console, settings: Settings, host: str, port: int, por
 
             require_models(settings.model_repository)
         await stack.enter_async_context(_announced(console, _url(host, port), ports))
-        await server.serve()
+        try:
+            await server.serve()
+        except SystemExit as error:  # uvicorn's way of saying it could not start
+            raise CannotServe("the REST API could not start; the log says why") from error
         if triton is not None and triton.done():
             triton.result()
-        if server.lifespan.should_exit:
-            raise CannotServe("the REST API could not start; the log says why")
 
 
 class _Server(uvicorn.Server):
