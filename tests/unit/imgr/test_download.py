@@ -2,12 +2,14 @@ import hashlib
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from imgr.download import CHECKPOINTS, Checkpoint, download, fetch
 from imgr.errors import DownloadFailed
 
+README = Path(__file__).parents[3] / "models" / "README.md"
 CONTENT = bytes(range(256)) * 20_000
 HASH = hashlib.sha256(CONTENT).hexdigest()
 
@@ -170,3 +172,11 @@ def test_every_variant_has_a_url_and_a_whole_hash():
     for checkpoint in CHECKPOINTS.values():
         assert checkpoint.url.startswith("https://")
         assert len(bytes.fromhex(checkpoint.sha256)) == 32
+
+
+@pytest.mark.parametrize("variant", CHECKPOINTS)
+def test_the_pinned_checkpoints_are_those_that_the_documentation_lists(variant):
+    (row,) = [line for line in README.read_text().splitlines() if line.startswith(f"| `{variant}` |")]
+    checkpoint = CHECKPOINTS[variant]
+    assert f"[{checkpoint.filename}]({checkpoint.url})" in row
+    assert f"`{checkpoint.sha256}`" in row
