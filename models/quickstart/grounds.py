@@ -1,0 +1,147 @@
+"""Surfaces: the procedural pictures that fill backgrounds and drawn shapes."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Colours = NDArray[np.float32]  # [H,W,3], RGB, 0…255
+Gray = NDArray[np.float32]  # [H,W], 0…1
+
+# Families that only held-out scenes are made of.
+HELD_OUT_FAMILIES = ("cells", "weave")
+FAMILIES = ("plain", "gradient", "patches", "noise", "stripes", "checker", "grain", "specks", "blurred", "pattern")
+
+
+def surface(
+    height: int, width: int, rng: Generator, patterns: Sequence[NDArray[np.uint8]], held_out: bool = False
+) -> Colours:
+    """Return a surface of a random family, with a little noise.
+
+    Args:
+        height: of the surface in pixels.
+        width: of the surface in pixels.
+        rng: source of everything random.
+        patterns: pictures, uint8 [h,w,3], that the families "pattern" and "blurred" cut from.
+        held_out: whether the families kept from training take part.
+    """
+    families = FAMILIES + HELD_OUT_FAMILIES if held_out else FAMILIES
+    family = str(rng.choice(families))
+    if family in {"pattern", "blurred"} and not patterns:
+        family = "plain"
+    first = rng.uniform(0, 255, 3).astype(np.float32)
+    # Many real surfaces vary about one colour only.
+    second = (np.clip(first + rng.normal(0, 35, 3), 0, 255) if rng.random() < 0.5 else rng.uniform(0, 255, 3)).astype(
+        np.float32
+    )
+    if family == "plain":
+        image = np.broadcast_to(first, (height, width, 3)).copy()
+    elif family == "patches":
+        cells = int(rng.integers(2, 16))
+        image = _stretch(rng.uniform(0, 255, (cells, cells, 3)), height, width, cv2.INTER_CUBIC)
+    elif family in {"pattern", "blurred"}:
+        image = _crop(patterns[rng.integers(len(patterns))], height, width, rng)
+        if family == "blurred":
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.01, 0.06) * max(height, width))
+    else:
+        mix = _MIXES[family](height, width, rng)[..., None]
+        image = first * (1 - mix) + second * mix
+    image = image + rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0, 8)
+    return np.clip(image, 0, 255).astype(np.float32)
+
+
+def fractal(height: int, width: int, rng: Generator, coarsest: int = 2, octaves: int = 4) -> Gray:
+    """Return cloudy noise, 0…1 [H,W]: octaves of stretched noise, each finer one half as strong."""
+    total = np.zeros((height, width), np.float32)
+    for octave in range(octaves):
+        cells = coarsest * 2**octave
+        if cells > max(height, width):
+            break
+        total += _stretch(rng.random((cells, cells)), height, width, cv2.INTER_CUBIC) / 2**octave
+    low, high = total.min(), total.max()
+    return (total - low) / (high - low + 1e-6)
+
+
+def _stretch(values: NDArray[np.float64], height: int, width: int, interpolation: int) -> NDArray[np.float32]:
+    return cv2.resize(values.astype(np.float32), (width, height), interpolation=interpolation)
+
+
+def _crop(picture: NDArray[np.uint8], height: int, width: int, rng: Generator) -> Colours:
+    h, w = picture.shape[:2]
+    share = rng.uniform(0.3, 1)
+    ch, cw = max(4, int(h * share)), max(4, int(w * share))
+    y, x = rng.integers(h - ch + 1), rng.integers(w - cw + 1)
+    return cv2.resize(picture[y : y + ch, x : x + cw], (width, height), interpolation=cv2.INTER_LINEAR).astype(
+        np.float32
+    )
+
+
+def _ramp(height: int, width: int, rng: Generator) -> Gray:
+    """Return a coordinate along a random direction, in units of the longer side."""
+    angle = rng.uniform(0, 2 * np.pi)
+    y = np.arange(height, dtype=np.float32)[:, None] / max(height, width)
+    x = np.arange(width, dtype=np.float32)[None] / max(height, width)
+    return np.cos(angle) * x + np.sin(angle) * y
+
+
+def _gradient(height: int, width: int, rng: Generator) -> Gray:
+    ramp = _ramp(height, width, rng)
+    return (ramp - ramp.min()) / (np.ptp(ramp) + 1e-6)
+
+
+def _noise(height: int, width: int, rng: Generator) -> Gray:
+    return fractal(height, width, rng, int(rng.integers(2, 24)))
+
+
+def _stripes(height: int, width: int, rng: Generator) -> Gray:
+    wave = np.sin(2 * np.pi * rng.uniform(2, 24) * _ramp(height, width, rng))
+    return np.clip(wave * rng.uniform(1, 8), -1, 1) / 2 + 0.5
+
+
+def _checker(height: int, width: int, rng: Generator) -> Gray:
+    frequency = rng.uniform(2, 14) * np.pi
+    waves = [np.sin(frequency * _ramp(height, width, rng)) for _ in range(2)]
+    return np.clip(waves[0] * waves[1] * 8, -1, 1) / 2 + 0.5
+
+
+def _grain(height: int, width: int, rng: Generator) -> Gray:
+    """Wood: stripes bent by clouds."""
+    bend = fractal(height, width, rng, 2, 3)
+    return (
+        np.sin(2 * np.pi * rng.uniform(3, 12) * (_ramp(height, width, rng) + rng.uniform(0.05, 0.4) * bend)) / 2 + 0.5
+    )
+
+
+def _specks(height: int, width: int, rng: Generator) -> Gray:
+    """Gravel, grass, foliage: clouds cut at a level."""
+    clouds = fractal(height, width, rng, int(rng.integers(8, 40)), 2)
+    return np.clip((clouds - 0.5) * rng.uniform(3, 20), -0.5, 0.5) + 0.5
+
+
+def _cells(height: int, width: int, rng: Generator) -> Gray:
+    """Cobbles: the distance to the nearest of random centres."""
+    count = int(rng.integers(20, 200))
+    centres = np.ones((height, width), np.uint8)
+    centres[rng.integers(0, height, count), rng.integers(0, width, count)] = 0
+    distance = cv2.distanceTransform(centres, cv2.DIST_L2, 3)
+    return np.clip(distance / (np.percentile(distance, 95) + 1e-6), 0, 1)
+
+
+def _weave(height: int, width: int, rng: Generator) -> Gray:
+    """Cloth: two waves across each other."""
+    waves = [np.sin(2 * np.pi * rng.uniform(15, 50) * _ramp(height, width, rng)) for _ in range(2)]
+    return (waves[0] * waves[1] + 1) / 2
+
+
+_MIXES = {
+    "gradient": _gradient,
+    "noise": _noise,
+    "stripes": _stripes,
+    "checker": _checker,
+    "grain": _grain,
+    "specks": _specks,
+    "cells": _cells,
+    "weave": _weave,
+}

@@ -1,0 +1,118 @@
+"""Scenes and prompts as tensors, made by worker processes while the network trains."""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from models.quickstart.prompts import Prompt, ask
+from models.quickstart.scenes import Material, compose
+
+ANSWERS = 3
+NEAR = 0.03  # of the picture's side: what lies nearer to the object is not far from it
+FAR = 0.13
+
+
+class Batch(NamedTuple):
+    """B pictures of S × S pixels with P prompts each; M = S / 4 is the side of the masks.
+
+    Attributes:
+        images: uint8 [B,S,S,3], zero outside the picture.
+        sizes: int64 [B,2], (height, width) of the picture.
+        coords: float32 [B·P,2,2].
+        labels: int64 [B·P,2].
+        answers: float32 [B·P,3,M,M], share of each mask pixel that is covered.
+        valid: bool [B·P,3].
+        intended: int64 [B·P].
+        distance: float32 [B·P,M,M], 0 near the clicked object and 1 far from it.
+    """
+
+    images: Tensor
+    sizes: Tensor
+    coords: Tensor
+    labels: Tensor
+    answers: Tensor
+    valid: Tensor
+    intended: Tensor
+    distance: Tensor
+
+
+class Samples(IterableDataset[Batch]):
+    """An endless stream of batches, each of one scene."""
+
+    def __init__(self, material: Material, size: int, prompts: int, seed: list[int]) -> None:
+        self.material, self.size, self.prompts, self.seed = material, size, prompts, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield one scene after another."""
+        rng = np.random.default_rng(self.seed)
+        while True:
+            scene = compose(self.size, rng, self.material)
+            prompts = [prompt for _ in range(self.prompts) if (prompt := ask(scene, rng))]
+            if len(prompts) == self.prompts:
+                yield _tensors(scene.image, prompts, self.size)
+
+
+def stream(material: Material, size: int, batch: int, prompts: int, seed: list[int]) -> DataLoader[Batch]:
+    """Return endless batches of `batch` pictures with `prompts` prompts each, made by a process beside this one."""
+    return DataLoader(
+        Samples(material, size, prompts, seed),
+        batch_size=batch,
+        num_workers=1,
+        collate_fn=join,
+        worker_init_fn=_start_worker,
+        multiprocessing_context="fork",
+        prefetch_factor=4,
+    )
+
+
+def _start_worker(_: int) -> None:
+    os.nice(5)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def join(items: list[Batch]) -> Batch:
+    """Return one batch of all pictures."""
+    return Batch(*(torch.cat(parts) for parts in zip(*items, strict=True)))
+
+
+def _tensors(image: NDArray[np.uint8], prompts: list[Prompt], size: int) -> Batch:
+    side = size // 4
+    answers = np.zeros((len(prompts), ANSWERS, side, side), np.float32)
+    distance = np.zeros((len(prompts), side, side), np.float32)
+    for i, prompt in enumerate(prompts):
+        for j, mask in enumerate(prompt.answers):
+            answers[i, j] = _shrunk(mask, size)
+        distance[i] = _distance(_shrunk(prompt.outer, size))
+    padded = np.zeros((size, size, 3), np.uint8)
+    padded[: image.shape[0], : image.shape[1]] = image
+    counts = np.array([len(prompt.answers) for prompt in prompts])
+    return Batch(
+        torch.from_numpy(padded)[None],
+        torch.tensor([image.shape[:2]]),
+        torch.from_numpy(np.stack([prompt.coords for prompt in prompts])),
+        torch.from_numpy(np.stack([prompt.labels for prompt in prompts])),
+        torch.from_numpy(answers),
+        torch.from_numpy(np.arange(ANSWERS) < counts[:, None]),
+        torch.tensor([prompt.intended for prompt in prompts]),
+        torch.from_numpy(distance),
+    )
+
+
+def _shrunk(mask: NDArray[np.bool_], size: int) -> NDArray[np.float32]:
+    """Return the covered share of each pixel of the padded, four times smaller mask."""
+    padded = np.zeros((size, size), np.uint8)
+    padded[: mask.shape[0], : mask.shape[1]] = mask
+    return cv2.resize(padded * np.uint8(255), (size // 4, size // 4), interpolation=cv2.INTER_AREA) / np.float32(255)
+
+
+def _distance(outer: NDArray[np.float32]) -> NDArray[np.float32]:
+    pixels = cv2.distanceTransform((outer < 0.25).astype(np.uint8), cv2.DIST_L2, 3) / len(outer)
+    return np.clip((pixels - NEAR) / (FAR - NEAR), 0, 1).astype(np.float32)
