@@ -56,7 +56,9 @@ async def open_services(
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         images = ImageStore(_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
-        models = ModelWatch(inference, metrics, settings.model_poll_seconds)
+        models = ModelWatch(
+            inference, metrics, interval=settings.model_poll_seconds, patience=settings.model_patience_seconds
+        )
         pixels = Pixels(
             images,
             workers,

@@ -22,6 +22,11 @@ class Settings(BaseSettings):
     )
     model_poll_seconds: float = Field(1.0, gt=0, description="how often Triton is asked which model versions are ready")
 
+    model_patience_seconds: float = Field(
+        10.0,
+        ge=0,
+        description="how long clicks wait for the next model when one is lost in a swap, before they get 503",
+    )
     model_repository: Path = Field(Path("model_repository"), description="the folder that Triton serves models from")
 
     store: str = Field(

@@ -141,7 +141,7 @@ class Segmenter:
 
     async def _decode(self, image_id: UUID, prompt: ModelPrompt) -> Masks:
         """Decode the prompt with embedding and decoder of one checkpoint, however the models change meanwhile."""
-        model = self._models.current
+        model = await self._models.in_service()
         identities = ""
         for _ in range(_ATTEMPTS):
             try:

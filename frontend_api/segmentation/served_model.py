@@ -1,6 +1,7 @@
 """Which model version is served: the newest whose encoder and decoder carry one identity."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from frontend_api.metrics import Metrics
 
 log = structlog.stdlib.get_logger("imgr.model")
 
-_RECHECK_SECONDS = 10.0  # an inconsistent pair is asked again this often; asking may cost an encode
+_RECHECK_EFFORT = 5.0  # an inconsistent pair is asked again after so many times the time that asking took
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,25 @@ class ModelWatch:
 
     Identities come from the graphs themselves, so whatever an operator edits, an embedding of one
     checkpoint never meets another's decoder unnoticed.
+
+    Args:
+        inference: the model server.
+        metrics: where the pair in service is shown.
+        interval: seconds between two looks at the repository.
+        patience: seconds for which clicks wait for the next pair when one was lost.
     """
 
-    def __init__(self, inference: Inference, metrics: Metrics, interval: float) -> None:
+    def __init__(self, inference: Inference, metrics: Metrics, *, interval: float, patience: float) -> None:
         self._inference = inference
         self._metrics = metrics
         self._interval = interval
+        self._patience = patience
         self._model: ServedModel | None = None
         self._problem = "the model server has not answered yet"
-        # By version: the identities of encoder and decoder, and when they were asked for.
+        # By version: the identities of encoder and decoder, and when to ask again if they differ.
         self._known: dict[int, tuple[tuple[str, str], float]] = {}
+        self._lost = -patience
+        self._available = asyncio.Event()
         self._doubted: set[int] = set()
         self._lock = asyncio.Lock()
         self.reachable = False
@@ -69,6 +79,18 @@ class ModelWatch:
             raise NoModelInService(f"no model can serve clicks: {self._problem}")
         return self._model
 
+    async def in_service(self) -> ServedModel:
+        """Return the pair in service; if it was lost just now, wait a little for the next.
+
+        An operator who replaces two files does so one after the other. Raises NoModelInService.
+        """
+        patience = self._lost + self._patience - monotonic()
+        if self._model is None and self.reachable and patience > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._available.wait()
+        return self.current
+
     async def run(self) -> None:
         """Follow Triton's state until cancelled."""
         while True:
@@ -76,25 +98,30 @@ class ModelWatch:
             await asyncio.sleep(self._interval)
 
     async def refresh(self, doubted: ServedModel) -> ServedModel:
-        """Ask Triton anew because an answer contradicted `doubted`; return the pair now in service."""
+        """Ask Triton anew because an answer contradicted `doubted`; return the pair now in service.
+
+        Whoever comes while another asks waits for that answer instead of asking again.
+        """
         async with self._lock:
             if self._model == doubted:
                 self._known.pop(doubted.version, None)
                 self._doubted.add(doubted.version)
-                self._model = None
-        await self._check()
-        return self.current
+                await self._look()
+        return await self.in_service()
 
     async def _check(self) -> None:
         async with self._lock:
-            try:
-                states = await self._inference.versions()
-                self.reachable = True
-                self._serve(await self._newest_pair(states))
-            except (Unavailable, InferenceTimeout) as error:
-                self.reachable = False
-                self._problem = str(error)
-                self._serve(None)
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            states = await self._inference.versions()
+            self.reachable = True
+            self._serve(await self._newest_pair(states))
+        except (Unavailable, InferenceTimeout) as error:
+            self.reachable = False
+            self._problem = str(error)
+            self._serve(None)
 
     async def _newest_pair(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> ServedModel | None:
         self.failures = {
@@ -111,7 +138,11 @@ class ModelWatch:
             f"(ready encoders: {_listed(encoders)}; ready decoders: {_listed(decoders)})"
         )
         for version in common:
-            encoder, decoder = await self._identities(version)
+            try:
+                encoder, decoder = await self._identities(version)
+            except (Unavailable, InferenceTimeout) as error:
+                self._problem = f"version {version} does not answer: {error}"
+                continue
             if encoder == decoder:
                 return ServedModel(version, encoder)
             self._problem = (
@@ -126,22 +157,27 @@ class ModelWatch:
         At first the decoder speaks for both, because asking an encoder can cost an encode; every embedding
         brings its own identity and is compared before use.
         """
-        pair, asked = self._known.get(version, (None, 0.0))
-        if pair is None and version not in self._doubted:
-            decoder = await self._inference.identity("sam_decoder", version)
-            pair = (decoder, decoder)
-            self._known[version] = (pair, monotonic())
-        elif pair is None or (pair[0] != pair[1] and monotonic() - asked > _RECHECK_SECONDS):
-            encoder, decoder = [await self._inference.identity(name, version) for name in MODEL_NAMES]
-            pair = (encoder, decoder)
-            self._known[version] = (pair, monotonic())
-            self._doubted.discard(version)
+        pair, due = self._known.get(version, (("", ""), 0.0))
+        if version in self._known and (pair[0] == pair[1] or monotonic() < due):
+            return pair
+        started = monotonic()
+        decoder = await self._inference.identity("sam_decoder", version)
+        doubted = version in self._doubted or version in self._known
+        pair = (await self._inference.identity("sam_encoder", version) if doubted else decoder, decoder)
+        asked = monotonic()
+        self._known[version] = (pair, asked + _RECHECK_EFFORT * (asked - started))
+        self._doubted.discard(version)
         return pair
 
     def _serve(self, model: ServedModel | None) -> None:
         if model == self._model:
             return
         self._model = model
+        if model is None:
+            self._lost = monotonic()
+            self._available.clear()
+        else:
+            self._available.set()
         self._metrics.model_info.clear()
         self._metrics.model_up.set(model is not None)
         if model is None:

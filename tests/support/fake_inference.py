@@ -30,7 +30,7 @@ class FakeInference:
             raise self.error
 
     def _identity(self, model, version):
-        if version not in self.models:
+        if not self.models.get(version):
             raise VersionGone("the model version was just replaced; try again")
         return self.models[version][MODEL_NAMES.index(model)]
 

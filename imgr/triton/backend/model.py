@@ -33,6 +33,14 @@ import numpy as np  # noqa: E402
 import onnxruntime  # noqa: E402
 import triton_python_backend_utils as triton  # noqa: E402
 
+_TYPES = {
+    "tensor(float)": "TYPE_FP32",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+}
+
 
 class TritonPythonModel:
     """One instance of one version of a model."""
@@ -54,8 +62,11 @@ class TritonPythonModel:
             # ONNX Runtime names the file in full; who asks for the reason need not know where it lies.
             reason = str(error).replace(str(path), path.name)
             raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
-        self._outputs = [output.name for output in self._session.get_outputs()]
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
+        self._outputs = [tensor.name for tensor in self._session.get_outputs()]
+        # Else its warm-up would fail, and tritonserver crashes where one does.
+        _require_fit("input", self._session.get_inputs(), config["input"])
+        _require_fit("output", self._session.get_outputs(), config["output"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer `requests`, which are the batch: concatenate, run once, split."""
@@ -86,6 +97,26 @@ class TritonPythonModel:
             )
             for tensors, end, names in zip(inputs, ends, wanted, strict=True)
         ]
+
+
+def _require_fit(kind: str, graph: list[Any], configured: list[dict[str, Any]]) -> None:
+    """Raise an exception if the graph's tensors are not those that config.pbtxt promises."""
+    found = {tensor.name: (_TYPES.get(tensor.type), [_known(size) for size in tensor.shape[1:]]) for tensor in graph}
+    for tensor in configured:
+        name, promised = tensor["name"], (tensor["data_type"], [int(size) for size in tensor["dims"]])
+        if name not in found:
+            raise triton.TritonModelException(f"its graph has no {kind} {name}, but {', '.join(found)}")
+        kinds, sizes = (found[name][0], promised[0]), (found[name][1], promised[1])
+        if (
+            kinds[0] != kinds[1]
+            or len(sizes[0]) != len(sizes[1])
+            or any(-1 not in pair and pair[0] != pair[1] for pair in zip(*sizes, strict=True))
+        ):
+            raise triton.TritonModelException(f"its {kind} {name} is {found[name]}, but config.pbtxt says {promised}")
+
+
+def _known(size: int | str | None) -> int:
+    return size if isinstance(size, int) else -1
 
 
 def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:

@@ -1,5 +1,7 @@
 """ModelWatch: the newest version whose encoder and decoder carry one identity."""
 
+import asyncio
+
 import pytest
 
 from frontend_api.errors import NoModelInService, TritonUnavailable
@@ -12,7 +14,7 @@ A, B = "vit_b/fp32/aaaa", "vit_b/fp16/bbbb"
 
 def watch(models):
     inference = FakeInference(models)
-    return inference, ModelWatch(inference, Metrics(), 0.01)
+    return inference, ModelWatch(inference, Metrics(), interval=0.01, patience=0.2)
 
 
 async def served(model_watch):
@@ -93,3 +95,23 @@ async def test_a_version_that_goes_and_comes_back_is_asked_anew():
     assert (await served(model_watch)).version == 1
     inference.models = {1: (A, A), 2: (A, A)}
     assert await served(model_watch) == ServedModel(2, A)
+
+
+async def test_a_click_waits_while_files_are_replaced_one_after_the_other():
+    inference, model_watch = watch({1: (A, A)})
+    doubted = await served(model_watch)
+    inference.models = {1: (A, B)}
+    waiting = asyncio.create_task(model_watch.refresh(doubted))
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    inference.models = {1: (B, B)}
+    await asyncio.sleep(0.02)
+    await model_watch._check()
+    assert await waiting == ServedModel(1, B)
+
+
+async def test_a_version_that_does_not_answer_leaves_the_older_one_serving():
+    inference, model_watch = watch({1: (A, A)})
+    await served(model_watch)
+    inference.models = {1: (A, A), 2: ()}
+    assert await served(model_watch) == ServedModel(1, A)
