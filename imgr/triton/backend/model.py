@@ -14,7 +14,10 @@ from typing import Any
 
 
 def _end_with_tritonserver() -> None:
-    """End this process once tritonserver is gone, however it went: Triton itself leaves it behind."""
+    """End this process once tritonserver is gone, however it went.
+
+    Triton's own check takes seconds, and takes a dead tritonserver for a living one until somebody has waited for it.
+    """
 
     def watch() -> None:
         while Path(f"/proc/{os.getppid()}/comm").read_text() == "tritonserver\n":

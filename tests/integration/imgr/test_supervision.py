@@ -11,7 +11,10 @@ import httpx
 import psutil
 import pytest
 
+from imgr.triton.command import TritonPorts, tritonserver_command
+from imgr.triton.installation import install
 from imgr.triton.ports import free_ports
+from imgr.triton.workspace import remove_shared_memory
 from tests.support.tiny_models import write_version
 from tests.support.triton import Triton
 
@@ -71,6 +74,23 @@ def test_a_killed_supervisor_takes_everything_with_it(triton):
     until(lambda: not any(process.is_running() for process in family))
 
 
+def test_the_process_of_a_model_ends_even_if_nobody_waits_for_its_tritonserver(tmp_path):
+    write_version(tmp_path / "models", "tiny", 1)
+    ports = TritonPorts(*free_ports(2))
+    installation = install(tmp_path)
+    command = tritonserver_command(installation, tmp_path / "models", ports, shared_memory=tmp_path.name, gpu=False)
+    with psutil.Popen(
+        command, env=os.environ | installation.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            until(server.children)
+            (stub,) = server.children()
+        finally:
+            server.kill()
+        until(lambda: not stub.is_running())
+    remove_shared_memory(tmp_path)
+
+
 def test_a_graceful_stop_leaves_no_process_and_no_shared_memory(triton):
     family = processes(triton)
     (prefix,) = {
@@ -119,13 +139,14 @@ def test_a_broken_version_is_refused_in_words_while_the_old_one_serves_on(triton
 
 
 def test_it_serves_whatever_python_the_path_names_first(tmp_path):
-    other = tmp_path / "bin" / "python3"
-    other.parent.mkdir()
-    other.write_text("#!/bin/sh\nexit 1\n")
-    other.chmod(0o755)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    for file in ("bin/python3", f"lib/{version}/os.py", f"lib/{version}/lib-dynload/none"):  # where Python looks
+        path = tmp_path / "other" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(0o755)
     write_version(tmp_path / "models", "tiny", 1)
-    path = f"{other.parent}:{os.environ['PATH']}"
-    triton = Triton(tmp_path / "models", tmp_path / "log", PATH=path, PYTHONHOME="", PYTHONPATH="")
+    path = f"{tmp_path}/other/bin:{os.environ['PATH']}"
+    triton = Triton(tmp_path / "models", tmp_path / "log", PATH=path)
     try:
         assert doubles(triton.wait_until_ready("tiny"))
     finally:

@@ -43,10 +43,10 @@ def test_pinned_memory_is_left_out_where_there_is_no_gpu(gpu):
 
 
 def test_a_child_dies_with_its_parent_however_that_ends():
-    child = "import time; print('here', flush=True); time.sleep(60)"
+    child = "import time; print('here', flush=True); time.sleep(600)"
     script = (
         "import subprocess, sys, time; from imgr.triton.command import dying_with_this_process as dying; "
-        f"subprocess.Popen(dying([sys.executable, '-c', {child!r}])); time.sleep(60)"
+        f"subprocess.Popen(dying([sys.executable, '-c', {child!r}])); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
         assert parent.stdout.readline() == b"here\n"

@@ -68,15 +68,24 @@ def test_pauses_grow_while_a_server_keeps_dying_and_shrink_after_one_that_lived(
 async def test_a_server_that_ignores_sigterm_is_killed_with_its_children(fake_triton, tmp_path, short_pauses):
     fake_triton.behave(
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen(['sleep', '60'])\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
         f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))\n"
-        f"{SERVES}"
+        "time.sleep(600)"
     )
     async with running_triton(tmp_path, PORTS):
         await until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
     child = int((tmp_path / "child").read_text())
     await until(lambda: not running(child))
     assert not running(fake_triton.pids[0])
+
+
+async def test_the_shared_memory_of_a_server_that_died_is_removed(fake_triton, tmp_path, short_pauses, monkeypatch):
+    removed = []
+    monkeypatch.setattr(server, "remove_shared_memory", removed.append)
+    fake_triton.behave(f"if starts == 1:\n    {LISTENS}    sys.exit(1)\n{SERVES}")
+    async with running_triton(tmp_path, PORTS):
+        await until(lambda: len(fake_triton.starts) == 2)
+        assert len(removed) == 1
 
 
 async def test_a_server_that_stops_when_asked_is_not_killed(fake_triton, tmp_path):
