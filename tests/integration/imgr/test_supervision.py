@@ -44,6 +44,13 @@ def until(condition, seconds=15):
         time.sleep(0.05)
 
 
+def answers(url):
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def doubles(triton):
     try:
         answer = triton.infer("tiny", [[1, 2, 3, 4]], outputs=["doubled"])
@@ -83,7 +90,8 @@ def test_the_process_of_a_model_ends_even_if_nobody_waits_for_its_tritonserver(t
         command, env=os.environ | installation.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as server:
         try:
-            until(server.children)
+            ready = f"http://127.0.0.1:{ports.http}/v2/models/tiny/ready"
+            until(lambda: answers(ready))
             (stub,) = server.children()
         finally:
             server.kill()
