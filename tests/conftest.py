@@ -38,10 +38,18 @@ def small_sam(small_checkpoint):
 
 
 @pytest.fixture(scope="session")
-def small_repository(small_checkpoint, tmp_path_factory):
-    """A model repository with the small model as version 1."""
+def exported(small_checkpoint, tmp_path_factory):
+    """The small checkpoint, exported the way the command line does it."""
     from export import export
+    from tests.support.exported import Exported
 
-    repository = tmp_path_factory.mktemp("repository")
-    export(small_checkpoint, repository)
-    return repository
+    repository = tmp_path_factory.mktemp("exported") / "repository"
+    steps = []
+    publication = export(small_checkpoint, repository, progress=lambda *step: steps.append(step))
+    return Exported(small_checkpoint, repository, publication, steps)
+
+
+@pytest.fixture(scope="session")
+def small_repository(exported):
+    """A model repository with the small model as version 1."""
+    return exported.repository

@@ -47,7 +47,7 @@ PROMPT = {
 
 @pytest.mark.parametrize("model", INTERFACE)
 def test_a_graph_has_the_interface_that_the_model_configuration_states(exported, model):
-    session = exported.session(model)
+    session = open_session(exported.graph(model))
     inputs, outputs = INTERFACE[model]
     assert [(port.name, port.type, port.shape) for port in session.get_inputs()] == inputs
     assert [(port.name, port.type, port.shape) for port in session.get_outputs()] == outputs
@@ -77,7 +77,7 @@ def test_a_graph_tells_where_it_comes_from_but_no_path_of_this_machine(exported,
 
 
 def test_an_encoder_answers_each_image_of_a_batch_as_if_it_were_alone(exported):
-    session = exported.session("sam_encoder")
+    session = open_session(exported.graph("sam_encoder"))
     images = np.random.default_rng(0).integers(0, 256, (3, 1024, 1024, 3), np.uint8)
     sizes = np.array([[1024, 768], [1, 1024], [500, 1024]], np.int32)
     together, identities = session.run(None, {"image": images, "image_size": sizes})
@@ -113,7 +113,7 @@ def test_weights_beyond_a_protocol_buffer_lie_beside_the_graph(small_sam, tmp_pa
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     assert (tmp_path / "model.onnx").stat().st_size < 1_000_000
     beside = open_session(tmp_path / "model.onnx").run(None, PROMPT)
-    inside = exported.session("sam_decoder").run(None, PROMPT)
+    inside = open_session(exported.graph("sam_decoder")).run(None, PROMPT)
     np.testing.assert_array_equal(beside[0], inside[0])
 
 

@@ -96,7 +96,7 @@ def predictor(small_sam):
 
 @pytest.fixture(scope="module")
 def graphs(exported):
-    return Graphs(exported.session("sam_encoder"), exported.session("sam_decoder"))
+    return Graphs(open_session(exported.graph("sam_encoder")), open_session(exported.graph("sam_decoder")))
 
 
 @pytest.mark.parametrize("crop", [np.s_[:], np.s_[:, :300], np.s_[100:350], np.s_[:1, :1], np.s_[:1]])
@@ -104,6 +104,7 @@ def test_the_small_models_masks_are_those_of_sampredictor(graphs, predictor, ast
     assert_parity(graphs, predictor, np.ascontiguousarray(astronaut[crop]))
 
 
+@pytest.mark.heavy  # the service's own parity test asks ViT-B as well
 def test_vit_bs_masks_are_those_of_sampredictor(astronaut, tmp_path):
     sam = random_sam(VIT_B)
     write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
