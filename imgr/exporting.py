@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from export import ExportError, Publication, export, find_published
 from export.publication import republish
 from imgr.errors import ExportFailed
+from imgr.lifeline import lifeline, tied
 from imgr.repository import list_versions
-from imgr.triton.command import dying_with_this_process
 
 
 def export_with_progress(console: Console, checkpoint: Path, repository: Path) -> Publication:
@@ -39,8 +39,10 @@ def make_newest(checkpoint: Path, repository: Path) -> None:
         published = find_published(checkpoint, repository)
         if published is None:
             arguments = [f"--checkpoint={checkpoint}", f"--model-repository={repository}"]
-            command = dying_with_this_process([sys.executable, "-m", "imgr", "export", *arguments])
-            if subprocess.run(command, check=False).returncode:  # which has said why
+            command = tied([sys.executable, "-m", "imgr", "export", *arguments])
+            with lifeline() as stdin:
+                run = subprocess.run(command, stdin=stdin, start_new_session=True, check=False)
+            if run.returncode:  # it has said why
                 raise ExportFailed(f"{checkpoint} could not be exported, so it can't be served")
         elif published.version != list_versions(repository)[0].number:
             republish(published.version, repository)

@@ -1,21 +1,9 @@
 """The command line of tritonserver."""
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgr.triton.installation import Installation
-
-# Runs in a Python of its own that becomes tritonserver: a child forked by a process with many threads should do no
-# more than exec. If the parent ended before the kernel was told to end us with it, there is nothing to serve.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-PR_SET_PDEATHSIG = 1
-ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +50,3 @@ def tritonserver_command(
             f"--backend-config=python,shm-region-prefix-name={shared_memory}",
         ]
     return command
-
-
-def dying_with_this_process(command: list[str]) -> list[str]:
-    """Return `command` such that the kernel kills it when this process ends, however it ends.
-
-    Start it from the main thread: the kernel watches the thread that started it.
-    """
-    return [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), *command]

@@ -13,7 +13,8 @@ from typing import NoReturn
 import structlog
 
 from imgr.errors import CannotServe
-from imgr.triton.command import TritonPorts, dying_with_this_process, tritonserver_command
+from imgr.lifeline import lifeline, tied
+from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import gpu_present, install
 from imgr.triton.output import TritonOutput
 from imgr.triton.workspace import remove_shared_memory, workspace
@@ -31,9 +32,8 @@ _LONGEST_LINE = 2**20
 async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[asyncio.Task[NoReturn]]:
     """Keep a tritonserver serving `repository` on 127.0.0.1 while the context is open.
 
-    It polls the repository, is restarted on the same ports when it dies, and never outlives this process. Enter
-    from the main thread: the signal that ends an orphan follows the thread that started it. The process is started
-    before the context is entered; whether it answers is for the caller to ask.
+    It polls the repository, is restarted on the same ports when it dies, and never outlives this process. It is
+    started before the context is entered; whether it answers is for the caller to ask.
 
     Yields:
         The task that watches it. It ends only by raising CannotServe, if the first start fails.
@@ -41,10 +41,10 @@ async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[
     Raises:
         CannotServe: if something it needs is missing.
     """
-    with workspace() as folder:
+    with workspace() as folder, lifeline() as stdin:
         installation = install(folder)
         command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
-        launch = _Launch(command, os.environ | installation.environment, folder)
+        launch = _Launch(command, os.environ | installation.environment, folder, stdin)
         supervisor = asyncio.create_task(_supervise(launch, await launch.start()))
         await asyncio.sleep(0)  # let it begin: a task cancelled before that would not end the process
         try:
@@ -59,13 +59,14 @@ class _Launch:
     command: list[str]
     environment: dict[str, str]
     folder: Path
+    stdin: int
 
     async def start(self) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
-                *dying_with_this_process(self.command),
+                *tied(self.command),
                 env=self.environment,
-                stdin=asyncio.subprocess.DEVNULL,
+                stdin=self.stdin,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches us alone, and we end the whole group

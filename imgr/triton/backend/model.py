@@ -7,27 +7,8 @@ this project. Model folders are those that Triton's C++ backend of the same name
 import json
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
-
-
-def _end_with_tritonserver() -> None:
-    """End this process once tritonserver is gone, however it went.
-
-    Triton's own check takes seconds, and takes a dead tritonserver for a living one until somebody has waited for it.
-    """
-
-    def watch() -> None:
-        while Path(f"/proc/{os.getppid()}/comm").read_text() == "tritonserver\n":
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-_end_with_tritonserver()  # before the slow imports
 
 # The Python that Triton embeds ignores PYTHONPATH and knows no virtual environment.
 sys.path[:0] = os.environ["PYTHONPATH"].split(":")

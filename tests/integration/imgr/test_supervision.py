@@ -11,10 +11,7 @@ import httpx
 import psutil
 import pytest
 
-from imgr.triton.command import TritonPorts, tritonserver_command
-from imgr.triton.installation import install
 from imgr.triton.ports import free_ports
-from imgr.triton.workspace import remove_shared_memory
 from tests.support.tiny_models import write_version
 from tests.support.triton import Triton
 
@@ -42,13 +39,6 @@ def until(condition, seconds=15):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-def answers(url):
-    try:
-        return httpx.get(url, trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def doubles(triton):
@@ -81,22 +71,17 @@ def test_a_killed_supervisor_takes_everything_with_it(triton):
     until(lambda: not any(process.is_running() for process in family))
 
 
-def test_the_process_of_a_model_ends_even_if_nobody_waits_for_its_tritonserver(tmp_path):
+@pytest.mark.parametrize("seconds", [0, 0.1, 0.2, 0.3, 0.4])
+def test_a_supervisor_killed_while_a_model_loads_takes_everything_with_it(tmp_path, seconds):
     write_version(tmp_path / "models", "tiny", 1)
-    ports = TritonPorts(*free_ports(2))
-    installation = install(tmp_path)
-    command = tritonserver_command(installation, tmp_path / "models", ports, shared_memory=tmp_path.name, gpu=False)
-    with psutil.Popen(
-        command, env=os.environ | installation.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    ) as server:
-        try:
-            ready = f"http://127.0.0.1:{ports.http}/v2/models/tiny/ready"
-            until(lambda: answers(ready))
-            (stub,) = server.children()
-        finally:
-            server.kill()
-        until(lambda: not stub.is_running())
-    remove_shared_memory(tmp_path)
+    triton = Triton(tmp_path / "models", tmp_path / "log")
+    supervisor = psutil.Process(triton.supervisor.pid)
+    until(lambda: len(supervisor.children(recursive=True)) == 2)
+    time.sleep(seconds)
+    family = supervisor.children(recursive=True)
+    triton.supervisor.kill()
+    triton.stop()
+    until(lambda: not any(process.is_running() for process in family))
 
 
 def test_a_graceful_stop_leaves_no_process_and_no_shared_memory(triton):

@@ -1,11 +1,8 @@
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from imgr.triton.command import TritonPorts, dying_with_this_process, tritonserver_command
+from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import Installation
 
 PACKAGED = Installation(Path("/x/bin/tritonserver"), Path("/tmp/w/backends"), {})
@@ -40,21 +37,3 @@ def test_our_backend_is_used_with_the_packaged_server_only():
 @pytest.mark.parametrize("gpu", [False, True])
 def test_pinned_memory_is_left_out_where_there_is_no_gpu(gpu):
     assert ("--pinned-memory-pool-byte-size=0" in command(gpu=gpu)) is not gpu
-
-
-def test_a_child_dies_with_its_parent_however_that_ends():
-    child = "import time; print('here', flush=True); time.sleep(600)"
-    script = (
-        "import subprocess, sys, time; from imgr.triton.command import dying_with_this_process as dying; "
-        f"subprocess.Popen(dying([sys.executable, '-c', {child!r}])); time.sleep(600)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout.readline() == b"here\n"
-        parent.send_signal(signal.SIGKILL)
-        assert parent.stdout.read() == b""  # ends when the child, the last to hold it, ends
-
-
-def test_a_child_whose_parent_is_gone_already_does_not_start():
-    *wrapper, pid, program, argument = dying_with_this_process(["echo", "started"])
-    run = subprocess.run([*wrapper, str(int(pid) + 1), program, argument], capture_output=True, check=True)
-    assert run.stdout == b""

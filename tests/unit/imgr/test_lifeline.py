@@ -1,0 +1,38 @@
+import os
+import signal
+import subprocess
+import sys
+
+from imgr.lifeline import lifeline, tied
+
+# A process that starts another; both hold the standard output open.
+FAMILY = ["/bin/sh", "-c", "sleep 600 & echo here; sleep 600"]
+
+
+def test_a_whole_family_dies_with_the_process_that_started_it_however_that_ends():
+    script = (
+        "import subprocess, time; from imgr.lifeline import lifeline, tied; line = lifeline(); "
+        f"subprocess.Popen(tied({FAMILY!r}), stdin=line.__enter__(), start_new_session=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b"here\n"
+        parent.send_signal(signal.SIGKILL)
+        assert parent.stdout.read() == b""  # ends when the last that holds it ends
+
+
+def test_a_whole_family_dies_with_the_lifeline():
+    with lifeline() as stdin:
+        family = subprocess.Popen(tied(FAMILY), stdin=stdin, stdout=subprocess.PIPE, start_new_session=True)
+        assert family.stdout.readline() == b"here\n"
+    with family:
+        assert family.stdout.read() == b""
+
+
+def test_a_command_whose_lifeline_is_cut_already_does_not_start():
+    reading, writing = os.pipe()
+    os.close(writing)
+    run = subprocess.run(
+        tied(["/bin/echo", "started"]), stdin=reading, capture_output=True, start_new_session=True, check=True
+    )
+    os.close(reading)
+    assert run.stdout == b""
