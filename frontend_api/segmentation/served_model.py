@@ -15,6 +15,7 @@ from frontend_api.metrics import Metrics
 
 log = structlog.stdlib.get_logger("imgr.model")
 
+_HURRIED_SECONDS = 0.2
 _RECHECK_EFFORT = 5.0  # an inconsistent pair is asked again after so many times the time that asking took
 
 
@@ -95,7 +96,8 @@ class ModelWatch:
         """Follow Triton's state until cancelled."""
         while True:
             await self._check()
-            await asyncio.sleep(self._interval)
+            # While nothing is served somebody waits for it.
+            await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
 
     async def refresh(self, doubted: ServedModel) -> ServedModel:
         """Ask Triton anew because an answer contradicted `doubted`; return the pair now in service.

@@ -55,7 +55,10 @@ class TritonClient:
             index = await self._client.get_model_repository_index()
         return {
             name: {
-                int(entry["version"]): VersionState(entry.get("state") == "READY", entry.get("reason", ""))
+                # Behind its first paragraph a reason holds a traceback with paths.
+                int(entry["version"]): VersionState(
+                    entry.get("state") == "READY", entry.get("reason", "").partition("\n\n")[0]
+                )
                 for entry in index
                 if entry["name"] == name and entry.get("version")
             }
@@ -99,6 +102,7 @@ class TritonClient:
                 model,
                 tensors,
                 model_version=str(version),
+                timeout=int(1e6 * self._timeout),  # in Triton's queue, in microseconds
                 outputs=[InferRequestedOutput(name) for name in outputs],
             )
         answer = {name: result.as_numpy(name) for name in outputs}

@@ -103,21 +103,27 @@ def next_pause(previous: float, lived: float) -> float:
 
 async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path) -> int:
     """Follow tritonserver until it ends or this task is cancelled; leave nothing of it behind."""
-    guard = asyncio.create_task(_end_with_child(process))
+    tasks = (asyncio.create_task(_end_with_child(process)), asyncio.create_task(_relay(process, output)))
     try:
-        assert process.stdout is not None  # noqa: S101 - it is a pipe
-        while True:
-            try:
-                line = await process.stdout.readline()
-            except ValueError:  # a line longer than the limit, which has been dropped
-                continue
-            if not line:
-                return await process.wait()
-            output.take(line.decode(errors="replace").rstrip())
+        # Not the end of its output: the models' processes share that, and may hang on when tritonserver is killed.
+        return await process.wait()
     finally:
-        guard.cancel()
+        tasks[0].cancel()
         await _stop(process)
+        await asyncio.gather(*tasks, return_exceptions=True)
         remove_shared_memory(folder)
+
+
+async def _relay(process: asyncio.subprocess.Process, output: TritonOutput) -> None:
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    while True:
+        try:
+            line = await process.stdout.readline()
+        except ValueError:  # a line longer than the limit, which has been dropped
+            continue
+        if not line:
+            return
+        output.take(line.decode(errors="replace").rstrip())
 
 
 async def _end_with_child(process: asyncio.subprocess.Process) -> None:
