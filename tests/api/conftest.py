@@ -19,7 +19,9 @@ def open_client(inference):
     clients = []
 
     def open_(**changes):
-        settings = Settings(**{"store": "memory:///", "model_poll_seconds": 0.02, "model_patience_seconds": 0.5} | changes)
+        settings = Settings(
+            **{"store": "memory:///", "model_poll_seconds": 0.02, "model_patience_seconds": 0.5} | changes
+        )
         client = TestClient(create_app(settings, inference), raise_server_exceptions=False)
         client.__enter__()
         clients.append(client)
