@@ -64,6 +64,7 @@ class ModelWatch:
         self._patience = patience
         self._model: ServedModel | None = None
         self._problem = "the model server has not answered yet"
+        self._told = ""  # the problem last logged
         # By version: the identities of encoder and decoder, and when to ask again if they differ.
         self._known: dict[int, tuple[tuple[str, str], float]] = {}
         self._lost = -patience
@@ -172,6 +173,9 @@ class ModelWatch:
         return pair
 
     def _serve(self, model: ServedModel | None) -> None:
+        if model is None and self._problem != self._told:
+            log.warning("no model in service", problem=self._problem)
+        self._told = self._problem if model is None else ""
         if model == self._model:
             return
         self._model = model
@@ -183,7 +187,6 @@ class ModelWatch:
         self._metrics.model_info.clear()
         self._metrics.model_up.set(model is not None)
         if model is None:
-            log.warning("no model in service", problem=self._problem)
             return
         self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
         log.info("model in service", version=model.version, identity=model.identity)

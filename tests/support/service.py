@@ -35,10 +35,13 @@ class Process:
         return self.process.pid
 
     def wait_until_ready(self, seconds=120):
+        return self.wait_until("/health/ready", seconds)
+
+    def wait_until(self, path, seconds=120):
         deadline = time.monotonic() + seconds
         while True:
             try:
-                if httpx.get(f"{self.url}/health/ready").status_code == 204:
+                if httpx.get(f"{self.url}{path}").status_code == 204:
                     return self
             except httpx.TransportError:
                 pass

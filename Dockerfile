@@ -1,0 +1,25 @@
+# The REST adapter alone: no torch, no Triton. docker-compose.yml runs it beside NVIDIA's image.
+FROM python:3.12.8-slim-bookworm AS build
+COPY --from=ghcr.io/astral-sh/uv:0.9.5 /uv /bin/uv
+WORKDIR /app
+ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
+COPY pyproject.toml uv.lock README.md LICENSE ./
+# The adapter asks Triton over HTTP: it needs neither the packaged tritonserver nor an ONNX Runtime.
+RUN uv sync --frozen --no-install-project --no-group runtime-cpu --no-install-package nvidia-pytriton
+COPY frontend_api frontend_api
+COPY imgr imgr
+COPY export export
+COPY model_repository/sam_encoder/config.pbtxt model_repository/sam_encoder/
+COPY model_repository/sam_decoder/config.pbtxt model_repository/sam_decoder/
+RUN uv sync --frozen --no-editable --no-group runtime-cpu --no-install-package nvidia-pytriton
+
+FROM python:3.12.8-slim-bookworm
+RUN useradd --system --uid 10001 --no-create-home imgr && install -d -o imgr /data
+COPY --from=build /app/.venv /app/.venv
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMGR_LOG_FORMAT=json IMGR_STORE=file:///data/store
+USER imgr
+WORKDIR /data
+VOLUME /data
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live')"]
+CMD ["uvicorn", "frontend_api.main:app", "--host", "0.0.0.0", "--port", "8000"]
