@@ -28,7 +28,7 @@ def click_fields(image_id, points=(), labels=(), box=None, mask_id=None, **more)
         "labels": json.dumps(list(labels)),
     }
     if box is not None:
-        fields["box"] = json.dumps(list(box))
+        fields["box"] = json.dumps([float(side) for side in box])
     if mask_id is not None:
         fields["mask_image_id"] = mask_id
     return fields | more
