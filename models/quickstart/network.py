@@ -65,6 +65,20 @@ def decode(
     return logits.float(), decoder.iou_prediction_head(tokens[:, 0])[:, CANDIDATES].float()
 
 
+def sharpen(sam: Sam, factor: float) -> None:
+    """Multiply the queries with which tokens attend to pixels.
+
+    The more pixels there are, the flatter a softmax over them; this makes up for it when weights of a small
+    resolution go on at a larger one.
+    """
+    transformer = sam.mask_decoder.transformer
+    attentions = [layer.cross_attn_token_to_image for layer in transformer.layers]
+    with torch.no_grad():
+        for attention in [*attentions, transformer.final_attn_token_to_image]:
+            attention.q_proj.weight *= factor
+            attention.q_proj.bias *= factor
+
+
 def _upscale(decoder: MaskDecoder, pixels: Tensor) -> Tensor:
     """Return features at four times the resolution: [N,g·g,256] → [N,g·g,4,4,32].
 

@@ -29,15 +29,15 @@ class Case:
 
 # The first are photos that scikit-image ships, the others lie in the folder given by --photos.
 CASES = (
-    Case("coffee", 0.55, 0.30, "cup"),
-    Case("coffee", 0.25, 0.85, "table"),
+    Case("coffee", 0.47, 0.50, "cup"),
+    Case("coffee", 0.20, 0.62, "saucer"),
     Case("astronaut", 0.44, 0.22, "face"),
-    Case("astronaut", 0.30, 0.80, "suit"),
+    Case("astronaut", 0.25, 0.62, "suit"),
     Case("chelsea", 0.48, 0.45, "cat"),
     Case("truck.jpg", 0.29, 0.33, "window"),
     Case("truck.jpg", 0.32, 0.55, "truck"),
-    Case("dog.jpg", 0.5, 0.5, "dog"),
-    Case("groceries.jpg", 0.5, 0.5, "groceries"),
+    Case("dog.jpg", 0.25, 0.75, "dog"),
+    Case("groceries.jpg", 0.5, 0.5, "bag"),
 )
 
 app = typer.Typer(add_completion=False)

@@ -15,8 +15,8 @@ from models.quickstart.prompts import Prompt, ask
 from models.quickstart.scenes import Material, compose
 
 ANSWERS = 3
-NEAR = 0.03  # of the picture's side: what lies nearer to the object is not far from it
-FAR = 0.13
+NEAR = 0.02  # of the picture's side: what lies nearer to the object is not far from it
+FAR = 0.08
 
 
 class Batch(NamedTuple):

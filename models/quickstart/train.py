@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from export import checkpoint
 from export.sam import VIT_T, build
+from models.quickstart import network
 from models.quickstart.rounds import descend
 from models.quickstart.samples import stream
 from models.quickstart.scenes import Material
@@ -39,6 +40,7 @@ class Stage:
     size: int
     minutes: float
     init: Path | None
+    sharpen: float
     rate: float
     batch: int
     prompts: int
@@ -56,6 +58,9 @@ def train(
     size: Annotated[int, typer.Option(help="Longer side of the scenes, divisible by 64.")],
     minutes: Annotated[float, typer.Option(help="How long; the learning rate falls to zero over this time.")],
     init: Annotated[Path | None, typer.Option(help="The checkpoint to start from.")] = None,
+    sharpen: Annotated[
+        float, typer.Option(help="Factor of attention's queries at the start, for a step in size.")
+    ] = 1.0,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
@@ -68,7 +73,7 @@ def train(
 
     A stage that was interrupted goes on where it was when it is started again with the same --out.
     """
-    stage = Stage(out, size, minutes, init, rate, batch, prompts, freeze_statistics, compiled, processes, seed)
+    stage = Stage(out, size, minutes, init, sharpen, rate, batch, prompts, freeze_statistics, compiled, processes, seed)
     material = Material(*load(clipart, cache, "train"))
     with tempfile.TemporaryDirectory() as meeting:
         # Forked, so that all share one copy of the material.
@@ -87,6 +92,7 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
     torch.manual_seed(stage.seed)
     distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=stage.processes)
     sam = checkpoint.load(stage.init).sam if stage.init else build(VIT_T)
+    network.sharpen(sam, stage.sharpen)
     sam.to(memory_format=torch.channels_last).train()
     if stage.freeze_statistics:
         for module in sam.modules():
@@ -109,7 +115,7 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss, true_iou, scores = descend(sam, encoder, next(batches), rng)
-        optimizer.zero_grad(set_to_none=False)
+        optimizer.zero_grad()
         loss.backward()
         _share_gradients(sam)
         nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
@@ -143,12 +149,15 @@ def _agreed(seconds: float) -> float:
 
 def _share_gradients(sam: Sam) -> None:
     """Replace every gradient by its mean over the processes."""
-    gradients = [weight.grad for weight in sam.parameters() if weight.grad is not None]
+    weights = [weight for weight in sam.parameters() if weight.requires_grad]
+    # What one process's prompts had no use for, another's may have had.
+    gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
     joined = torch.cat([gradient.flatten() for gradient in gradients])
     distributed.all_reduce(joined)
     joined /= distributed.get_world_size()
-    for gradient, mean in zip(gradients, joined.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    means = joined.split([weight.numel() for weight in weights])
+    for weight, mean in zip(weights, means, strict=True):
+        weight.grad = mean.view_as(weight)
 
 
 def write_checkpoint(sam: Sam, path: Path) -> None:

@@ -31,6 +31,14 @@ def test_far_mass_is_the_share_of_the_mask_that_is_far() -> None:
     assert losses.far_mass(logits, distance).item() == pytest.approx(1.5 / 4)
 
 
+def test_far_peak_sees_the_likeliest_far_pixels_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "PEAK", 2)
+    logits = torch.tensor([[[[9.0, 0.0, math.log(3), -5.0]]]])
+    distance = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
+    assert losses.far_peak(logits, distance).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
+    assert losses.far_peak(logits, torch.zeros(1, 1, 4)).item() == 0
+
+
 def test_answers_take_candidates_in_order_at_the_least_cost() -> None:
     # The cheapest pairs would be (0, 2) and (1, 0), out of order.
     costs = torch.tensor([[[5.0, 4.0, 0.0], [0.0, 3.0, 2.0], [9.0, 9.0, 9.0]]])

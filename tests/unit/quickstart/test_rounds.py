@@ -71,3 +71,13 @@ def test_pictures_are_padded_with_zeros_after_normalising(shape: tuple[int, int]
     torch.testing.assert_close(x[0, :, :height, :width], expected)
     assert not x[0, :, height:].any()
     assert not x[0, :, :, width:].any()
+
+
+def test_sharpening_multiplies_attention_scores_of_tokens_to_pixels() -> None:
+    torch.manual_seed(0)
+    sam = build(VIT_T)
+    attention = sam.mask_decoder.transformer.final_attn_token_to_image
+    tokens = torch.randn(1, 3, 256)
+    before = attention.q_proj(tokens)
+    network.sharpen(sam, 1.5)
+    torch.testing.assert_close(attention.q_proj(tokens), 1.5 * before)
