@@ -34,7 +34,7 @@ def picture(height, width):
 
 
 def prompts(height, width):
-    """Points of every number the issue of padding could hide in, boxes, and both."""
+    """Prompts of every padded length, boxes, and both."""
     rng = random.Random(height * 10_007 + width)
 
     def points(n):
