@@ -53,7 +53,7 @@ class Record:
 def evaluate(
     weights: Annotated[Path, typer.Argument(help="The checkpoint.")],
     clipart: Annotated[Path, typer.Option(help="Folder of PNG cut-outs: /usr/share/openclipart/png of Debian.")],
-    cache: Annotated[Path, typer.Option(help="Folder for the cut-outs in ready form.")],
+    cache: Annotated[Path, typer.Option(help="Folder for the cut-outs in ready form, one for each --clipart.")],
     scenes: Annotated[int, typer.Option(help="How many held-out scenes.")] = 100,
     seed: Annotated[int, typer.Option(help="Other seeds make other scenes.")] = 7,
     threads: Annotated[int, typer.Option(help="Processor cores.")] = 2,

@@ -53,7 +53,7 @@ class Stage:
 @app.command()
 def train(
     clipart: Annotated[Path, typer.Option(help="Folder of PNG cut-outs: /usr/share/openclipart/png of Debian.")],
-    cache: Annotated[Path, typer.Option(help="Folder for the cut-outs in ready form.")],
+    cache: Annotated[Path, typer.Option(help="Folder for the cut-outs in ready form, one for each --clipart.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write, every few minutes.")],
     size: Annotated[int, typer.Option(help="Longer side of the scenes, divisible by 64.")],
     minutes: Annotated[float, typer.Option(help="How long; the learning rate falls to zero over this time.")],
