@@ -52,6 +52,9 @@ def serve(
     triton_http_port: Annotated[int | None, typer.Option(help="port of Triton's HTTP endpoint; any free one")] = None,
     triton_metrics_port: Annotated[int | None, typer.Option(help="port of Triton's metrics; any free one")] = None,
     model_repository: Repository = None,
+    ready_timeout: Annotated[
+        float, typer.Option(help="seconds after which it gives up if no click can be answered")
+    ] = 600,
 ) -> None:
     """Serve clicks: Triton and the REST API, until interrupted."""
     from imgr.serve import serve as run  # noqa: PLC0415 - other commands start faster without it
@@ -63,6 +66,7 @@ def serve(
         triton_http_port=triton_http_port,
         triton_metrics_port=triton_metrics_port,
         model_repository=model_repository,
+        ready_timeout=ready_timeout,
     )
 
 

@@ -41,6 +41,7 @@ def serve(
     triton_http_port: int | None,
     triton_metrics_port: int | None,
     model_repository: Path | None,
+    ready_timeout: float,
 ) -> None:
     """Serve until SIGINT or SIGTERM. Raises CannotServe, RepositoryError, ExportFailed."""
     free = free_ports(3)
@@ -60,10 +61,12 @@ def serve(
 
             make_newest(Path(checkpoint), settings.model_repository)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(console, settings, host, port, None if external else ports))
+        runner.run(_serve(console, settings, host, port, None if external else ports, ready_timeout))
 
 
-async def _serve(console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None) -> None:
+async def _serve(
+    console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None, ready_timeout: float
+) -> None:
     def adapter() -> "FastAPI":
         from frontend_api.application import create_app  # noqa: PLC0415 - see below
 
@@ -91,17 +94,24 @@ async def _serve(console: Console, settings: Settings, host: str, port: int, por
             from imgr.repository import require_models  # noqa: PLC0415
 
             require_models(settings.model_repository)
-        await stack.enter_async_context(_announced(console, _url(host, port), ports))
+        announcing = await stack.enter_async_context(_announced(console, _url(host, port), ports, ready_timeout))
+        announcing.add_done_callback(server.end_if_failed)
         try:
             await server.serve()
         except SystemExit as error:  # uvicorn's way of saying it could not start
             raise CannotServe("the REST API could not start; the log says why") from error
-        if triton is not None and triton.done():
-            triton.result()
+        for task in (triton, announcing):
+            if task is not None and task.done():
+                task.result()
 
 
 class _Server(uvicorn.Server):
     """Leaves signals to us: uvicorn would raise them again, and end us before Triton is stopped."""
+
+    def end_if_failed(self, task: asyncio.Task[None]) -> None:
+        """Stop serving if `task` has failed."""
+        if not task.cancelled() and task.exception() is not None:
+            self.should_exit = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -115,24 +125,28 @@ def _url(host: str, port: int) -> str:
 
 
 @contextlib.asynccontextmanager
-async def _announced(console: Console, url: str, ports: TritonPorts | None) -> AsyncIterator[None]:
-    """Print the addresses as soon as a click can be answered."""
-    task = asyncio.create_task(_announce(console, url, ports))
+async def _announced(
+    console: Console, url: str, ports: TritonPorts | None, patience: float
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Print the addresses as soon as a click can be answered; the task ends with CannotServe if none ever can."""
+    task = asyncio.create_task(_announce(console, url, ports, patience))
     try:
-        yield
+        yield task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _announce(console: Console, url: str, ports: TritonPorts | None) -> None:
-    reminded = monotonic()
+async def _announce(console: Console, url: str, ports: TritonPorts | None, patience: float) -> None:
+    started = reminded = monotonic()
     async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
         while True:
             with contextlib.suppress(httpx.TransportError):
                 health = (await client.get("/health")).json()
                 if health["status"] == "ok":
                     break
+                if monotonic() - started > patience:
+                    raise CannotServe(f"after {patience:g} seconds no click can be answered yet: {health['detail']}")
                 if monotonic() - reminded > _REMIND_SECONDS:
                     reminded = monotonic()
                     log.warning("still waiting for a model", problem=health["detail"], failed=health["failed_versions"])

@@ -78,6 +78,12 @@ def test_a_repository_without_models_is_told_how_to_fill_it(tmp_path, repository
     assert "holds no model that can be served; give a checkpoint" in refused(tmp_path, repository, "--port=0")
 
 
+def test_models_that_never_answer_clicks_end_it_with_the_reason(tmp_path, repository):
+    said = refused(tmp_path, repository, "--port=0", "--ready-timeout=4")
+    assert "after 4 seconds no click can be answered yet" in said
+    assert "no model can serve clicks" in said
+
+
 def test_a_python_without_what_triton_embeds_is_told(tmp_path, repository):
     script = (
         "import sys; from imgr.triton import installation; installation.shared_libpython = lambda: None; "
