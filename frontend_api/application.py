@@ -16,7 +16,7 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
-from frontend_api.services import Services, open_services
+from frontend_api.services import Services, disk_of, open_services
 from frontend_api.settings import Settings
 
 _MULTIPART_OVERHEAD = 64 * 1024  # boundaries, headers and the other fields around the file
@@ -35,7 +35,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> FastAP
         settings: the adapter's settings.
         inference: stands in for Triton at `settings.triton_url`.
     """
-    metrics = Metrics()
+    metrics = Metrics(disk_of(settings.store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:

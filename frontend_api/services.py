@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from obstore.store import from_url
 
@@ -102,6 +104,12 @@ async def open_services(
             uploads=Admission("uploads", settings.max_concurrent_uploads, metrics),
             metrics=metrics,
         )
+
+
+def disk_of(store: str) -> Path | None:
+    """Return the folder of a store of local files, None for other stores: a bucket doesn't say how full it is."""
+    url = urlsplit(store)
+    return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 def _store(url: str):  # type: ignore[no-untyped-def]

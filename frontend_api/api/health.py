@@ -1,9 +1,10 @@
 """State of the service for people, probes and Prometheus."""
 
 from http import HTTPStatus
+from typing import Annotated
 
-from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter, Header, Response
+from prometheus_client.exposition import choose_encoder
 
 from frontend_api.api.dependencies import ServicesDep
 from frontend_api.api.schemas import HealthAnswer, ModelAnswer
@@ -57,6 +58,7 @@ async def ready(services: ServicesDep) -> None:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-async def metrics(services: ServicesDep) -> Response:
-    """Return the adapter's metrics as Prometheus text."""
-    return Response(generate_latest(services.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+def metrics(services: ServicesDep, accept: Annotated[str, Header()] = "") -> Response:
+    """Return the adapter's metrics as Prometheus text, or as OpenMetrics with exemplars where the client takes that."""
+    encode, content_type = choose_encoder(accept)
+    return Response(encode(services.metrics.registry), media_type=content_type)

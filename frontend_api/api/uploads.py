@@ -42,7 +42,8 @@ async def upload_image(
             format=info.format,
             created_at=datetime.now(UTC),
         )
-        await services.images.add(record, data)
+        with services.metrics.stage("store"):
+            await services.images.add(record, data)
         services.metrics.uploads.labels(info.format).inc()
         if image_type is ImageType.ORIGINAL:
             services.pixels.keep(record.image_id, pixels)

@@ -24,7 +24,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _printable(Headers(scope=scope).get("x-request-id", "")) or uuid4().hex
+        request_id = _acceptable(Headers(scope=scope).get("x-request-id", "")) or uuid4().hex
         status = 499  # the client went away before an answer began
         started = perf_counter()
 
@@ -42,7 +42,7 @@ class RequestLog:
                 seconds = perf_counter() - started
                 # The route's template, not the path: label values must stay few.
                 route = getattr(scope.get("route"), "path", "unmatched")
-                self.metrics.requests.labels(route, scope["method"], str(status)).observe(seconds)
+                self.metrics.request(route, scope["method"], status, seconds)
                 # Probes and scrapes would bury what people did.
                 level = log.debug if scope["path"].startswith(("/health", "/metrics")) else log.info
                 level(
@@ -54,5 +54,6 @@ class RequestLog:
                 )
 
 
-def _printable(value: str) -> str:
-    return value if len(value) <= 128 and value.isascii() and value.isprintable() else ""
+def _acceptable(value: str) -> str:
+    # 64 characters leave room for a trace's id in an exemplar, whose labels may take 128 in all.
+    return value if len(value) <= 64 and value.isascii() and value.isprintable() else ""

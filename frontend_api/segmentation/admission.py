@@ -13,7 +13,7 @@ class Admission:
     Args:
         kind: the plural the client reads and the metric's label, such as ``clicks``.
         limit: how many may be in flight.
-        metrics: where the number in flight is shown.
+        metrics: where the number in flight and the limit are shown.
     """
 
     def __init__(self, kind: str, limit: int, metrics: Metrics) -> None:
@@ -21,6 +21,7 @@ class Admission:
         self._limit = limit
         self._in_flight = 0
         self._gauge = metrics.in_flight.labels(kind)
+        metrics.in_flight_limit.labels(kind).set(limit)
 
     @contextmanager
     def admit(self) -> Iterator[None]:

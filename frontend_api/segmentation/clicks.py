@@ -91,7 +91,8 @@ class Segmenter:
 
         Raises ImageNotFound, InvalidRequest, InvalidPrompt and what the inference raises.
         """
-        record = await self._images.record(click.image_id)
+        with self._metrics.stage("store"):
+            record = await self._images.record(click.image_id)
         if record.type is not ImageType.ORIGINAL:
             raise InvalidRequest(f"{click.image_id} is a mask; original_image_id must name an original")
         prompt = to_model_prompt(await self._prompt(click, record), record.height, record.width)
@@ -145,7 +146,8 @@ class Segmenter:
         identities = ""
         for _ in range(_ATTEMPTS):
             try:
-                embedding = await self._embeddings.get(image_id, model)
+                with self._metrics.stage("embedding"):
+                    embedding = await self._embeddings.get(image_id, model)
                 if embedding.identity == model.identity:
                     with self._metrics.stage("decode_prompts"):
                         masks = await self._inference.decode(model.version, embedding, prompt)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal
 from uuid import UUID
 
 import numpy as np
@@ -23,13 +25,14 @@ from frontend_api.storage.images import ImageStore
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
 Key = tuple[UUID, str]
+Source = Literal["store", "computed"]
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
     """One embedding being fetched or made, shared by everybody who waits for it."""
 
-    task: asyncio.Task[Embedding]
+    task: asyncio.Task[tuple[Embedding, Source]]
     ticket: Ticket
 
 
@@ -64,6 +67,10 @@ class Embeddings:
         self._slots = slots
         self._max_queued = max_queued
         self._memory: LRUCache[Key, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
+        metrics.cache_bytes.labels("embedding").set_function(lambda: self._memory.currsize)
+        metrics.cache_limit.labels("embedding").set(max_bytes)
+        metrics.encodes_waiting.set_function(lambda: slots.waiting)
+        metrics.encodes_waiting_limit.set(max_queued)
         self._jobs: dict[Key, _Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
 
@@ -80,12 +87,14 @@ class Embeddings:
         job = self._job(image_id, model, urgent=True)
         job.ticket.urgent = True
         try:
-            return await asyncio.shield(job.task)
+            embedding, source = await asyncio.shield(job.task)
         except asyncio.CancelledError:
             current = asyncio.current_task()
             if job.task.cancelled() and current is not None and not current.cancelling():
                 raise ImageNotFound(f"image {image_id} was deleted while it was being encoded") from None
             raise
+        self._metrics.cache_lookups.labels("embedding", source).inc()
+        return embedding
 
     def prefetch(self, image_id: UUID) -> None:
         """Encode an image in the background, unless too many wait already or no model is in service."""
@@ -124,20 +133,20 @@ class Embeddings:
             job.task.add_done_callback(lambda task: self._done(key, task))
         return self._jobs[key]
 
-    def _done(self, key: Key, task: asyncio.Task[Embedding]) -> None:
+    def _done(self, key: Key, task: asyncio.Task[tuple[Embedding, Source]]) -> None:
         del self._jobs[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.warning("no embedding", image_id=str(key[0]), error=str(error))
 
-    async def _load(self, image_id: UUID, model: ServedModel, ticket: Ticket) -> Embedding:
+    async def _load(self, image_id: UUID, model: ServedModel, ticket: Ticket) -> tuple[Embedding, Source]:
         stored = await self._images.embedding(image_id, model.identity)
         if stored is not None and len(stored) == 4 * int(np.prod(EMBEDDING_SHAPE)):
-            self._metrics.cache_lookups.labels("embedding", "store").inc()
             values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
             self._keep(image_id, Embedding(values, model.identity))
-            return Embedding(values, model.identity)
-        self._metrics.cache_lookups.labels("embedding", "computed").inc()
+            return Embedding(values, model.identity), "store"
+        queued = perf_counter()
         async with self._slots.hold(ticket):
+            self._metrics.waited("encode_queue", perf_counter() - queued)
             pixels = await self._pixels.get(image_id)
             frame = await self._workers.run("preprocess", to_model_frame, pixels)
             with self._metrics.stage("encode"):
@@ -150,12 +159,11 @@ class Embeddings:
         saving = asyncio.create_task(self._save(image_id, embedding))  # the click need not wait for the store
         self._saving.add(saving)
         saving.add_done_callback(self._saving.discard)
-        return embedding
+        return embedding, "computed"
 
     def _keep(self, image_id: UUID, embedding: Embedding) -> None:
         if embedding.values.nbytes <= self._memory.maxsize:
             self._memory[image_id, embedding.identity] = embedding.values
-            self._metrics.cache_bytes.labels("embedding").set(self._memory.currsize)
 
     async def _save(self, image_id: UUID, embedding: Embedding) -> None:
         """Store an embedding; losing it costs another encode, no more."""

@@ -23,6 +23,8 @@ class Pixels:
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._memory: LRUCache[UUID, NDArray[np.uint8]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
+        metrics.cache_bytes.labels("pixels").set_function(lambda: self._memory.currsize)
+        metrics.cache_limit.labels("pixels").set(max_bytes)
 
     async def get(self, image_id: UUID) -> NDArray[np.uint8]:
         """Return an image's pixels. Raises ImageNotFound, StoreUnavailable."""
@@ -41,7 +43,6 @@ class Pixels:
         """Keep pixels in memory, unless they alone exceed it."""
         if pixels.nbytes <= self._memory.maxsize:
             self._memory[image_id] = pixels
-            self._metrics.cache_bytes.labels("pixels").set(self._memory.currsize)
 
     def forget(self, image_id: UUID) -> None:
         """Drop an image's pixels from memory."""

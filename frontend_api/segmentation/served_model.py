@@ -186,6 +186,7 @@ class ModelWatch:
             self._available.set()
         self._metrics.model_info.clear()
         self._metrics.model_up.set(model is not None)
+        self._metrics.model_since.set_to_current_time()
         if model is None:
             return
         self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)

@@ -1,6 +1,7 @@
 """The threads that decode images and render masks."""
 
 import asyncio
+import contextvars
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,10 +38,11 @@ class Workers:
         queued = perf_counter()
 
         def timed() -> T:
-            self._metrics.stages.labels("queue").observe(perf_counter() - queued)
+            self._metrics.waited("queue", perf_counter() - queued)
             if stage is None:
                 return work(*args, **kwargs)
             with self._metrics.stage(stage):
                 return work(*args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, timed)
+        context = contextvars.copy_context()  # what the thread logs and measures carries the request's id
+        return await asyncio.get_running_loop().run_in_executor(self._pool, context.run, timed)
