@@ -6,14 +6,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Runs in a Python of its own, which becomes the command: a child forked by a process with many threads should do no
-# more than exec. See fcntl(2) for the signal, which reaches the whole process group.
+# more than exec. First it leaves a guard behind, forked twice, so that the guard is no child of the command.
 _TIE = """
-import fcntl, os, select, signal, sys
-fcntl.fcntl(0, fcntl.F_SETOWN, -os.getpgrp())
-fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
-fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-if not select.select([0], [], [], 0)[0]:  # else the other end is closed already
+import os, select, signal, sys, time
+if select.select([0], [], [], 0)[0]:  # the other end is closed already
+    sys.exit()
+leader = os.getpid()
+end = os.pidfd_open(leader)
+if child := os.fork():
+    os.waitpid(child, 0)
     os.execv(sys.argv[1], sys.argv[1:])
+elif not os.fork():
+    os.setsid()
+    os.closerange(1, end)
+    os.closerange(end + 1, 1024)
+    select.select([0, end], [], [])
+    try:
+        for _ in range(100):  # one that is just being forked may escape the first
+            os.killpg(leader, signal.SIGKILL)
+            time.sleep(0.02)
+    except ProcessLookupError:
+        pass
 """
 
 
@@ -21,9 +34,10 @@ if not select.select([0], [], [], 0)[0]:  # else the other end is closed already
 def lifeline() -> Iterator[int]:
     """Provide the standard input of a process group that must not outlive this process.
 
-    It is the reading end of a pipe. The kernel closes the other end with this process, and with the context, and then
-    kills everything in the group of the process that was started `tied` to it. That one must lead a session of its
-    own. Unlike PR_SET_PDEATHSIG this reaches the processes that it starts in turn, and is bound to no thread.
+    It is the reading end of a pipe. The kernel closes the other end with this process, and with the context, which
+    wakes the guard of every process started `tied` to it: it kills the whole group. Such a process must lead a session
+    of its own; when it ends by itself, what is left of its group ends with it. Unlike PR_SET_PDEATHSIG this reaches the
+    processes that it starts in turn, and is bound to no thread.
     """
     reading, writing = os.pipe()
     try:

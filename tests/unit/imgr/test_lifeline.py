@@ -2,6 +2,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+
+import psutil
 
 from imgr.lifeline import lifeline, tied
 
@@ -26,6 +29,36 @@ def test_a_whole_family_dies_with_the_lifeline():
         assert family.stdout.readline() == b"here\n"
     with family:
         assert family.stdout.read() == b""
+
+
+def test_a_family_ends_with_its_head_and_so_does_its_guard():
+    with lifeline() as stdin:
+        family = subprocess.Popen(tied(FAMILY), stdin=stdin, stdout=subprocess.PIPE, start_new_session=True)
+        with family:
+            assert family.stdout.readline() == b"here\n"
+            family.kill()
+            assert family.stdout.read() == b""
+        deadline = time.monotonic() + 10
+        while guards(stdin):
+            assert time.monotonic() < deadline, "the guard stays"
+            time.sleep(0.02)
+
+
+def guards(stdin):
+    """Return the other processes that hold the reading end of a lifeline."""
+    pipe = os.readlink(f"/proc/self/fd/{stdin}")
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if process.pid != os.getpid() and held(f"/proc/{process.pid}/fd/0") == pipe
+    ]
+
+
+def held(descriptor):
+    try:
+        return os.readlink(descriptor)
+    except OSError:
+        return None
 
 
 def test_a_command_whose_lifeline_is_cut_already_does_not_start():
