@@ -21,7 +21,7 @@ from frontend_api.segmentation.served_model import ModelWatch
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageStore
-from frontend_api.triton.client import TritonClient
+from frontend_api.triton.pool import TritonPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ async def open_services(
     async with AsyncExitStack() as stack:
         if inference is None:
             inference = await stack.enter_async_context(
-                TritonClient(settings.triton_url, settings.triton_timeout_seconds)
+                TritonPool(settings.triton_url.split(","), settings.triton_timeout_seconds)
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         images = ImageStore(_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
@@ -113,7 +113,10 @@ def disk_of(store: str) -> Path | None:
 
 
 def _store(url: str):  # type: ignore[no-untyped-def]
-    return from_url(url, mkdir=True) if url.startswith("file:") else from_url(url)
+    if url.startswith("file:"):
+        return from_url(url, mkdir=True)
+    # A person waits: what a few tries do not bring is told as 503. Credentials come from the environment.
+    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)})
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -16,7 +16,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="IMGR_", extra="ignore", frozen=True)
 
-    triton_url: str = Field("127.0.0.1:8001", description="host:port of Triton's HTTP endpoint")
+    triton_url: str = Field(
+        "127.0.0.1:8001",
+        description="host:port of Triton's HTTP endpoint; several Tritons separated by commas, or by one name for all",
+    )
     triton_timeout_seconds: float = Field(
         60.0, gt=0, description="longest wait for one inference before the client gets 504"
     )
@@ -81,8 +84,10 @@ class Settings(BaseSettings):
 
     @field_validator("triton_url")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        host, _, port = value.rpartition(":")
-        if not host or not port.isdigit() or "/" in value:
-            raise ValueError(f"expected host:port without a scheme, such as 127.0.0.1:8001, got {value!r}")
-        return value
+    def _hosts_and_ports(cls, value: str) -> str:
+        urls = [url.strip() for url in value.split(",")]
+        for url in urls:
+            host, _, port = url.rpartition(":")
+            if not host or not port.isdigit() or "/" in url:
+                raise ValueError(f"expected host:port without a scheme, such as 127.0.0.1:8001, got {url!r}")
+        return ",".join(urls)

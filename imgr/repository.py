@@ -78,21 +78,24 @@ def require_models(repository: Path) -> None:
 
 
 def served_version(triton_url: str) -> int | None:
-    """Return the newest version that the Triton at ``host:port`` holds ready in both models, None if it has none.
+    """Return the newest version that every Triton of `triton_url` holds ready in both models, None if there is none.
 
-    Raises RepositoryError if it does not answer.
+    Args:
+        triton_url: ``host:port`` of the Tritons, separated by commas.
+
+    Raises RepositoryError if one does not answer.
     """
     import httpx  # noqa: PLC0415 - slow, and seldom needed
 
-    try:
-        answer = httpx.post(
-            f"http://{triton_url}/v2/repository/index", json={"ready": True}, timeout=5
-        ).raise_for_status()
-    except httpx.HTTPError as error:
-        raise RepositoryError(
-            f"the Triton that IMGR_TRITON_URL names, {triton_url}, does not answer: {error}"
-        ) from error
-    ready = [{int(entry["version"]) for entry in answer.json() if entry["name"] == model} for model in MODELS]
+    ready: list[set[int]] = []
+    for url in triton_url.split(","):
+        try:
+            answer = httpx.post(
+                f"http://{url.strip()}/v2/repository/index", json={"ready": True}, timeout=5
+            ).raise_for_status()
+        except httpx.HTTPError as error:
+            raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
+        ready += [{int(entry["version"]) for entry in answer.json() if entry["name"] == model} for model in MODELS]
     return max(set.intersection(*ready), default=None)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import numpy as np
@@ -31,7 +31,7 @@ _PROBE_INPUTS: dict[ModelName, dict[str, NDArray[Any]]] = {
 
 
 class TritonClient:
-    """Speaks to one Triton. Open it as an asynchronous context manager.
+    """Speaks to one Triton; `TritonPool` spreads requests over several.
 
     Args:
         url: ``host:port`` of the HTTP endpoint.
@@ -43,10 +43,8 @@ class TritonClient:
         self._client = InferenceServerClient(url, conn_limit=0, conn_timeout=timeout)
         self._timeout = timeout
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
+    async def close(self) -> None:
+        """Close the connections."""
         await self._client.close()
 
     async def versions(self) -> Mapping[ModelName, Mapping[int, VersionState]]:

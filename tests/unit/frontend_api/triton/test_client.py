@@ -11,8 +11,9 @@ from frontend_api.triton.client import TritonClient
 
 @pytest.fixture
 async def client():
-    async with TritonClient("127.0.0.1:9", timeout=1) as client:
-        yield client
+    client = TritonClient("127.0.0.1:9", timeout=1)
+    yield client
+    await client.close()
 
 
 def failing(error):
