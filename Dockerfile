@@ -1,6 +1,6 @@
 # The REST adapter alone: no torch, no Triton. docker-compose.yml runs it beside NVIDIA's image.
 FROM python:3.12.8-slim-bookworm AS build
-COPY --from=ghcr.io/astral-sh/uv:0.9.5 /uv /bin/uv
+COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /bin/uv
 WORKDIR /app
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 COPY pyproject.toml uv.lock README.md LICENSE ./
@@ -14,10 +14,10 @@ COPY model_repository/sam_decoder/config.pbtxt model_repository/sam_decoder/
 RUN uv sync --frozen --no-editable --no-group runtime-cpu --no-install-package nvidia-pytriton
 
 FROM python:3.12.8-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home imgr && install -d -o imgr /data
+RUN groupadd --gid 10001 imgr && useradd --uid 10001 --gid imgr --no-create-home imgr && install -d -o imgr -g imgr /data
 COPY --from=build /app/.venv /app/.venv
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMGR_LOG_FORMAT=json IMGR_STORE=file:///data/store
-USER imgr
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000

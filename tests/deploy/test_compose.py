@@ -1,74 +1,161 @@
-"""The compose file starts what the embedded Triton is started with, and the adapter as its image does."""
+"""The compose file and the Dockerfile, as Docker Compose, hadolint and the schema read them."""
 
+import importlib.util
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import httpx
 import pytest
-import yaml
 
 from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import Installation
-from tests.support.service import Process, free_port
 
 ROOT = Path(__file__).parents[2]
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-def flags(command):
-    return {argument for argument in command if argument.startswith("--")}
+def compose(*arguments, **environment):
+    """Return what the real Docker Compose, which needs no engine for it, makes of the file."""
+    # The package's own command hides the exit status.
+    program = Path(importlib.util.find_spec("compose").origin).parent / "docker-compose"
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("IMGR_", "COMPOSE_"))}
+    run = subprocess.run(
+        [program, *arguments, "config", "--format=json"],
+        cwd=ROOT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stderr == ""
+    return json.loads(run.stdout)["services"]
 
 
-def test_triton_gets_the_flags_of_the_embedded_one_but_for_where_things_are():
+CPU, GPU = compose(), compose("--profile", "gpu")
+EVERY = CPU | GPU
+
+
+def test_the_file_has_the_schema_of_compose():
+    subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema=vendor.compose-spec", "docker-compose.yml"],
+        cwd=ROOT,
+        check=True,
+    )
+
+
+def test_the_dockerfile_has_no_fault_that_hadolint_knows():
+    hadolint = Path(sys.executable).parent / "hadolint"
+    run = subprocess.run(
+        [hadolint, "--no-color", "--failure-threshold=style", "Dockerfile"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (run.stdout, run.returncode) == ("", 0)
+
+
+def test_the_cpu_serves_unless_the_profile_gpu_is_chosen():
+    assert CPU.keys() == {"triton", "api", "prometheus", "grafana"}
+    assert GPU.keys() == {"triton-gpu", "api", "prometheus", "grafana"}
+    assert compose(COMPOSE_PROFILES="gpu").keys() == GPU.keys()
+    (device,) = GPU["triton-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    assert GPU["triton-gpu"]["networks"]["default"]["aliases"] == ["triton"]
+
+
+@pytest.mark.parametrize(("service", "gpu"), [("triton", False), ("triton-gpu", True)])
+def test_triton_gets_the_flags_of_the_embedded_one_but_for_where_things_are(service, gpu):
     installation = Installation(Path("tritonserver"), None, {})
-    embedded = tritonserver_command(installation, Path("/models"), TritonPorts(1, 2), shared_memory="x", gpu=True)
+    embedded = tritonserver_command(installation, Path("/models"), TritonPorts(1, 2), shared_memory="x", gpu=gpu)
     of_this_host = re.compile("--(http|metrics)-(address|port)=|--exit-timeout")
-    expected = {flag for flag in flags(embedded) if not of_this_host.match(flag)}
-    assert flags(COMPOSE["services"]["triton"]["command"]) == expected
+    command = EVERY[service]["command"]
+    assert command == ["tritonserver", *(flag for flag in embedded[1:] if not of_this_host.match(flag))]
 
 
-def test_images_are_pinned_and_ports_bound_to_loopback_unless_told_otherwise():
-    for service in COMPOSE["services"].values():
-        assert "build" in service or re.search(r":v?\d+\.\d+", service["image"])
-        for port in service.get("ports", []):
-            assert port.startswith(("127.0.0.1:", "${IMGR_BIND:-127.0.0.1}:"))
-    for image in re.findall(r"^FROM (\S+)|--from=(\S+\.\S+)", DOCKERFILE, re.MULTILINE):
-        assert re.search(r":\d+\.\d+", "".join(image))
+def test_the_two_tritons_differ_in_the_gpu_alone():
+    of_one_kind = {"profiles", "networks", "command", "deploy"}
+    cpu, gpu = (EVERY[name].items() for name in ("triton", "triton-gpu"))
+    assert {name for name, _ in cpu} == {name for name, _ in gpu}
+    assert [item for item in cpu if item[0] not in of_one_kind] == [item for item in gpu if item[0] not in of_one_kind]
 
 
-def test_the_image_runs_as_somebody_else_than_root_with_a_read_only_root():
-    assert re.search(r"^USER (?!root|0)\w+$", DOCKERFILE, re.MULTILINE)
-    assert COMPOSE["services"]["api"]["read_only"] is True
-
-
-def test_the_image_installs_neither_torch_nor_tritonserver():
-    sync = re.findall(r"^RUN (uv sync .*)$", DOCKERFILE, re.MULTILINE)
-    assert len(sync) == 2
-    for command in sync:
-        assert "--extra" not in command
-        assert "--no-install-package nvidia-pytriton" in command
-        assert "--no-group runtime-cpu" in command
-
-
-@pytest.mark.triton
-def test_the_adapter_starts_with_the_images_command_and_environment(tmp_path):
-    command = json.loads(re.search(r"^CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)[1])
-    assert command[0] == "uvicorn"
-    port = free_port()
-    arguments = [{"0.0.0.0": "127.0.0.1", "8000": str(port)}.get(part, part) for part in command]
-    environment = {
-        "IMGR_LOG_FORMAT": "json",
-        "IMGR_STORE": f"file://{tmp_path}/store",
-        "IMGR_TRITON_URL": "127.0.0.1:9",
+def published(services):
+    return {
+        name: [(port["host_ip"], port["target"]) for port in service["ports"]]
+        for name, service in services.items()
+        if "ports" in service
     }
-    adapter = Process(arguments, f"http://127.0.0.1:{port}", tmp_path / "log", environment)
-    try:
-        adapter.wait_until("/health/live")
-        answer = httpx.get(f"{adapter.url}/health")
-        assert answer.status_code == 503
-        assert "does not answer" in answer.json()["detail"]
-        assert json.loads(adapter.text().splitlines()[0])["level"] == "warning"
-    finally:
-        adapter.stop()
+
+
+def test_only_the_adapter_and_grafana_are_reachable_and_only_from_here_unless_told_otherwise():
+    assert published(CPU) == {"api": [("127.0.0.1", 8000)], "grafana": [("127.0.0.1", 3000)]}
+    assert published(GPU) == published(CPU)
+    assert published(compose(IMGR_BIND="0.0.0.0")) == {"api": [("0.0.0.0", 8000)], "grafana": [("0.0.0.0", 3000)]}
+
+
+def test_who_needs_another_waits_until_it_is_healthy():
+    for service in EVERY.values():
+        for needed, how in (service.get("depends_on") or {}).items():
+            assert how["condition"] == "service_healthy"
+            assert "healthcheck" in EVERY[needed]
+    assert set(CPU["api"]["depends_on"]) == {"triton", "triton-gpu"}
+    assert "healthcheck" in EVERY["grafana"]
+    assert re.search(r"^HEALTHCHECK ", DOCKERFILE, re.MULTILINE)
+
+
+def test_images_are_pinned():
+    for name, service in EVERY.items():
+        assert "build" in service or re.search(r":v?\d+\.\d+", service["image"]), name
+    for image in re.findall(r"^FROM (\S+)|--from=(\S+\.\S+)", DOCKERFILE, re.MULTILINE):
+        assert re.search(r":\d+\.\d+\.\d+", "".join(image))
+
+
+def test_nobody_is_root_or_can_become_it():
+    assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", DOCKERFILE, re.MULTILINE)
+    for name, service in EVERY.items():
+        assert "build" in service or re.match(r"[1-9]\d*:", service["user"]), name
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_memory_is_limited_and_what_watches_cannot_take_the_cores_of_what_serves():
+    for service in EVERY.values():
+        assert int(service["deploy"]["resources"]["limits"]["memory"]) > 0
+    for name in ("prometheus", "grafana"):
+        assert CPU[name]["deploy"]["resources"]["limits"]["cpus"] == 1
+
+
+def test_the_store_is_a_volume_and_all_else_of_the_adapter_is_read_only():
+    api = CPU["api"]
+    assert api["read_only"] is True
+    assert [(volume["type"], volume["target"]) for volume in api["volumes"]] == [("volume", "/data")]
+    assert re.search(r"IMGR_STORE=file:///data/", DOCKERFILE)
+    assert api["tmpfs"][0].startswith("/tmp:")
+
+
+def test_the_model_repository_is_mounted_where_triton_polls_it():
+    (volume,) = CPU["triton"]["volumes"]
+    assert (volume["source"], volume["target"], volume["read_only"]) == (
+        str(ROOT / "model_repository"),
+        "/models",
+        True,
+    )
+    assert {"--model-repository=/models", "--model-control-mode=poll"} <= set(CPU["triton"]["command"])
+    assert int(CPU["triton"]["shm_size"]) == 2**30
+
+
+def test_there_is_no_password():
+    for service in EVERY.values():
+        for name in service.get("environment") or {}:
+            assert not re.search("PASSWORD|SECRET|TOKEN", name)
+    assert CPU["grafana"]["environment"]["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+
+
+def test_settings_of_the_host_reach_the_adapter():
+    keys = compose(IMGR_API_KEYS="a,b")["api"]["environment"]["IMGR_API_KEYS"]
+    assert keys == "a,b"
+    assert CPU["api"]["environment"]["IMGR_API_KEYS"] is None
