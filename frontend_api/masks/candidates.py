@@ -60,10 +60,10 @@ def render(
     with stage("encode_png"):
         whole = np.zeros((image_height, image_width), np.uint8)
         whole[box.slices] = alpha
-        return Candidate(encode_png(whole), encode_png(_cutout(image, box, alpha)))
+        return Candidate(encode_png(whole), encode_png(cutout(image, box, alpha)))
 
 
-def _cutout(image: NDArray[np.uint8], box: Box, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def cutout(image: NDArray[np.uint8], box: Box, alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return RGBA [h, w, 4], no colour under alpha 0, of where alpha is not 0."""
     left, top, width, height = cv2.boundingRect(alpha)
     if not width:
@@ -71,5 +71,5 @@ def _cutout(image: NDArray[np.uint8], box: Box, alpha: NDArray[np.uint8]) -> NDA
     alpha = alpha[top : top + height, left : left + width]
     top, left = top + box.top, left + box.left
     colour = image[top : top + height, left : left + width]
-    cutout = cv2.cvtColor(cv2.bitwise_and(colour, colour, mask=alpha), cv2.COLOR_RGB2RGBA)
-    return np.asarray(cv2.insertChannel(alpha, cutout, 3), np.uint8)
+    seen = cv2.cvtColor(cv2.bitwise_and(colour, colour, mask=alpha), cv2.COLOR_RGB2RGBA)
+    return np.asarray(cv2.insertChannel(alpha, seen, 3), np.uint8)

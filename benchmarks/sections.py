@@ -1,0 +1,96 @@
+"""The sections of a run: which servers each needs and how often it asks them."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks import clicks, load, models, resources
+from benchmarks.floor import Floor
+from benchmarks.models import Model
+from benchmarks.photos import SIZES, Photo
+from benchmarks.progress import Progress
+from benchmarks.subjects import running
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to measure, and how thoroughly."""
+
+    name: str
+    quick: bool
+    progress: Progress = field(default_factory=Progress)
+
+    @property
+    def model(self) -> Model:
+        """The checkpoint and its graphs."""
+        return models.vit_b() if self.name == "vit_b" else models.quickstart()
+
+    def times(self, full: int) -> int:
+        """Return how often to do what a full run does `full` times."""
+        return max(2, full // 10) if self.quick else full
+
+
+async def _clicks(run: Run) -> Any:
+    model, floor = run.model, Floor(run.model.repository)
+    photos, baseline = clicks.all_photos(), 3
+    if run.name == "vit_b":  # its baseline takes many seconds a click
+        photos, baseline = [Photo("1800×1200", "medium")], 4
+    rounds = {"imgr": run.times(40), "peer": run.times(10), "baseline": run.times(baseline)}
+    async with contextlib.AsyncExitStack() as stack:
+        subjects = [await stack.enter_async_context(running(name, model)) for name in rounds]
+        return await clicks.repeated_clicks(subjects, floor, photos, rounds, run.progress)
+
+
+async def _uploads(run: Run) -> Any:
+    model, floor = run.model, Floor(run.model.repository)
+    async with running("imgr", model) as imgr, running("peer", model) as peer, running("baseline", model) as baseline:
+        sizes = ["1800×1200"] if run.name == "vit_b" else list(SIZES)
+        return await clicks.uploads([imgr, peer, baseline], floor, sizes, run.times(8), run.progress)
+
+
+async def _load(run: Run) -> Any:
+    model, seconds, progress = run.model, 3 if run.quick else 12, run.progress
+    allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository), run.times(30)))
+    async with running("peer", model) as peer:
+        peer_rows = await load.closed_loop(peer, [1, 16], run.times(16), seconds, progress)
+    async with running("imgr", model) as imgr:
+        rows = await load.closed_loop(imgr, [1, 4, 16, 64], run.times(64), seconds, progress)
+        capacity = max(row["throughput"] for row in rows if row["clients"] == 16)
+        opened = await load.open_loop(imgr, capacity, [0.5, 0.8, 0.95], 2 * seconds, progress)
+    return {"allowed": allowed, "closed": rows, "closed_peer": peer_rows, "open": opened}
+
+
+async def _contention(run: Run) -> Any:
+    async with running("imgr", run.model) as imgr:
+        return await load.during_uploads(imgr, run.times(100), run.progress)
+
+
+async def _stages(run: Run) -> Any:
+    return clicks.stages(Floor(run.model.repository), clicks.all_photos(), run.times(20), run.progress)
+
+
+async def _wire(run: Run) -> Any:
+    async with running("imgr", run.model) as imgr:
+        return await resources.wire(imgr, clicks.all_photos(), run.times(10), run.progress)
+
+
+async def _startup(run: Run) -> Any:
+    return await resources.start_up(run.model, run.times(6), run.progress)
+
+
+async def _memory(run: Run) -> Any:
+    async with running("imgr", run.model) as imgr:
+        return await resources.memory(imgr, run.times(100), run.times(5000), run.progress)
+
+
+SECTIONS: dict[str, Callable[[Run], Awaitable[Any]]] = {
+    "clicks": _clicks,
+    "uploads": _uploads,
+    "load": _load,
+    "contention": _contention,
+    "stages": _stages,
+    "wire": _wire,
+    "startup": _startup,
+    "memory": _memory,
+}
