@@ -26,6 +26,7 @@ dynamic_batching {{
     max_queue_size: 16 timeout_action: REJECT default_timeout_microseconds: {timeout} allow_timeout_override: true
   }}
 }}
+parameters {{ key: "nice" value {{ string_value: "{nice}" }} }}
 version_policy {{ latest {{ num_versions: 2 }} }}
 model_warmup [ {{
   name: "zeros"
@@ -74,10 +75,12 @@ def tiny_graph(factor=2.0, metadata=None):
     return model
 
 
-def write_version(repository: Path, name: str, version: int, *, delay=0, timeout=0, factor=2.0, metadata=None) -> Path:
+def write_version(
+    repository: Path, name: str, version: int, *, delay=0, timeout=0, nice=0, factor=2.0, metadata=None
+) -> Path:
     """Write a version of a tiny model, and its configuration; return the path of its graph."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True)
-    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, delay=delay, timeout=timeout))
+    (repository / name / "config.pbtxt").write_text(CONFIG.format(name=name, delay=delay, timeout=timeout, nice=nice))
     onnx.save(tiny_graph(factor, metadata), folder / "model.onnx")
     return folder / "model.onnx"

@@ -37,6 +37,8 @@ class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         """Load ``model.onnx`` of the version; what is wrong with it becomes Triton's reason for not loading."""
         config = json.loads(args["model_config"])
+        # Before ONNX Runtime starts its threads: they inherit it.
+        os.nice(int(_parameter(config, "nice") or 0))
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         if not path.is_file():
             raise triton.TritonModelException("its folder holds no model.onnx")
@@ -103,10 +105,14 @@ def _known(size: int | str | None) -> int:
     return size if isinstance(size, int) else -1
 
 
+def _parameter(config: dict[str, Any], key: str) -> str | None:
+    value: str | None = config.get("parameters", {}).get(key, {}).get("string_value")
+    return value
+
+
 def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    parameters = config.get("parameters", {})
-    threads = parameters.get("intra_op_thread_count", {}).get("string_value")
+    threads = _parameter(config, "intra_op_thread_count")
     options.intra_op_num_threads = int(threads) if threads else _physical_cores()
     # Encoder and decoder share the cores with the adapter: idle threads must not spin on them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -10,11 +10,11 @@ from tests.support.triton import Triton
 def tiny_triton(tmp_path_factory):
     """A tritonserver shared by the tests that leave it as it is.
 
-    ``tiny`` answers at once; ``patient`` waits up to half a second for requests to batch.
+    ``tiny`` answers at once; ``patient`` waits up to half a second for requests to batch, and is nice.
     """
     folder = tmp_path_factory.mktemp("triton")
     write_version(folder / "models", "tiny", 1)
-    write_version(folder / "models", "patient", 1, delay=500_000)
+    write_version(folder / "models", "patient", 1, delay=500_000, nice=7)
     triton = Triton(folder / "models", folder / "log")
     yield triton.wait_until_ready("tiny", "patient")
     triton.stop()

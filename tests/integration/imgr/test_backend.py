@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.triton
@@ -54,3 +55,13 @@ def test_a_request_that_fails_does_not_spoil_its_batch(tiny_triton):
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     assert outputs(answers[0])["picked"] == outputs(answers[2])["picked"] == [2]
     assert "Out of range" in answers[1].json()["error"]
+
+
+def test_a_model_is_as_nice_as_its_configuration_says(tiny_triton):
+    niceness = {}
+    for process in psutil.Process(tiny_triton.supervisor.pid).children(recursive=True):
+        for model in ("tiny", "patient"):
+            if any(f"/{model}/1/" in word for word in process.cmdline()):
+                niceness[model] = process.nice()
+    usual = psutil.Process().nice()
+    assert niceness == {"tiny": usual, "patient": usual + 7}
