@@ -48,6 +48,9 @@ class TritonPythonModel:
             # ONNX Runtime names the file in full; who asks for the reason need not know where it lies.
             reason = str(error).replace(str(path), path.name)
             raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
+        # On a CPU more at once take longer each, because they leave its cache, and much more memory.
+        at_once = _parameter(config, "requests_per_cpu_run")
+        self._at_once = int(at_once) if at_once and args["model_instance_kind"] == "CPU" else sys.maxsize
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
         # Else its warm-up would fail, and tritonserver crashes where one does.
@@ -55,14 +58,18 @@ class TritonPythonModel:
         _require_fit("output", self._session.get_outputs(), config["output"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer `requests`, which are the batch: concatenate, run once, split."""
+        """Answer `requests`, which are the batch: concatenate, run once or in a few parts, split."""
+        parts = [requests[first : first + self._at_once] for first in range(0, len(requests), self._at_once)]
+        return [answer for part in parts for answer in self._run(part)]
+
+    def _run(self, requests: list[Any]) -> list[Any]:
         try:
             return self._answers(requests)
         except Exception as error:
             if len(requests) == 1:
                 return [triton.InferenceResponse(error=triton.TritonError(str(error)))]
             # One of them must not spoil the answers to the others.
-            return [answer for request in requests for answer in self.execute([request])]
+            return [answer for request in requests for answer in self._run([request])]
 
     def _answers(self, requests: list[Any]) -> list[Any]:
         wanted = [set(request.requested_output_names()) for request in requests]

@@ -10,11 +10,13 @@ from tests.support.triton import Triton
 def tiny_triton(tmp_path_factory):
     """A tritonserver shared by the tests that leave it as it is.
 
-    ``tiny`` answers at once; ``patient`` waits up to half a second for requests to batch, and is nice.
+    ``tiny`` answers at once; ``patient`` waits up to half a second for requests to batch, and is nice; ``thrifty``
+    waits too, but runs two at a time.
     """
     folder = tmp_path_factory.mktemp("triton")
     write_version(folder / "models", "tiny", 1)
     write_version(folder / "models", "patient", 1, delay=500_000, nice=7)
+    write_version(folder / "models", "thrifty", 1, delay=500_000, at_once=2)
     triton = Triton(folder / "models", folder / "log")
-    yield triton.wait_until_ready("tiny", "patient")
+    yield triton.wait_until_ready("tiny", "patient", "thrifty")
     triton.stop()

@@ -40,6 +40,15 @@ def test_requests_that_arrive_together_are_computed_together_and_answered_apart(
     assert tiny_triton.counter("nv_inference_exec_count", "patient") - executions < 5
 
 
+def test_a_batch_is_computed_in_parts_where_the_configuration_says_so(tiny_triton):
+    executions = tiny_triton.counter("nv_inference_exec_count", "thrifty")
+    rows = [[[i, 0, 0, 0]] for i in range(5)]
+    answers = at_once([lambda each=each: outputs(tiny_triton.infer("thrifty", each)) for each in rows])
+    assert [answer["doubled"][0] for answer in answers] == [0, 2, 4, 6, 8]
+    assert max(answer["batch"][0] for answer in answers) == 2
+    assert tiny_triton.counter("nv_inference_exec_count", "thrifty") - executions < 3  # fewer than the parts
+
+
 def test_requests_of_one_batch_may_ask_for_different_outputs(tiny_triton):
     wanted = [["batch", "doubled"], ["batch"], ["picked", "batch"]]
     answers = at_once(
