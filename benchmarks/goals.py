@@ -88,7 +88,7 @@ def goals(results: Results) -> list[Goal]:
             "p99 over p50 at 80 % load",
             of(
                 lambda: next(
-                    row["latency"]["p99"] / row["latency"]["p50"] for row in _rows(ours["load"], "open", share=0.8)
+                    row["latency"]["p99"] / row["latency"]["p50"] for row in _rows(ours["arrivals"], "open", share=0.8)
                 )
             ),
             3,

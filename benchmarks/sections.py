@@ -50,15 +50,21 @@ async def _uploads(run: Run) -> Any:
 
 
 async def _load(run: Run) -> Any:
-    model, seconds, progress = run.model, 3 if run.quick else 12, run.progress
+    model, seconds, progress = run.model, 3 if run.quick else 10, run.progress
     allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository), run.times(30)))
     async with running("peer", model) as peer:
         peer_rows = await load.closed_loop(peer, [1, 16], run.times(16), seconds, progress)
     async with running("imgr", model) as imgr:
         rows = await load.closed_loop(imgr, [1, 4, 16, 64], run.times(64), seconds, progress)
-        capacity = max(row["throughput"] for row in rows if row["clients"] == 16)
-        opened = await load.open_loop(imgr, capacity, [0.5, 0.8, 0.95], 2 * seconds, progress)
-    return {"allowed": allowed, "closed": rows, "closed_peer": peer_rows, "open": opened}
+    return {"allowed": allowed, "closed": rows, "closed_peer": peer_rows}
+
+
+async def _arrivals(run: Run) -> Any:
+    seconds = 5 if run.quick else 60
+    async with running("imgr", run.model) as imgr:
+        capacity = (await load.closed_loop(imgr, [16], 16, seconds / 4, run.progress))[-1]["throughput"]
+        opened = await load.open_loop(imgr, capacity, [0.5, 0.8, 0.95], seconds, run.progress)
+    return {"capacity": capacity, "open": opened}
 
 
 async def _contention(run: Run) -> Any:
@@ -88,6 +94,7 @@ SECTIONS: dict[str, Callable[[Run], Awaitable[Any]]] = {
     "clicks": _clicks,
     "uploads": _uploads,
     "load": _load,
+    "arrivals": _arrivals,
     "contention": _contention,
     "stages": _stages,
     "wire": _wire,
