@@ -59,14 +59,20 @@ def reference(small_sam):
     return Reference(small_sam)
 
 
+@pytest.fixture
+def small(service, client, reference):
+    """A service on the small model, a client and the reference for it."""
+    return service, client, reference
+
+
 @pytest.fixture(scope="module")
 def vit_b(tmp_path_factory):
-    """A service on a seeded random ViT-B, and the reference for it."""
+    """The same for a seeded random ViT-B."""
     folder = tmp_path_factory.mktemp("vit_b")
     checkpoint = write_checkpoint(folder / "vit_b.pth", VIT_B)
     export(checkpoint, folder / "repository")
     service = Service(folder / "repository", folder / "store", folder / "log").wait_until_ready()
-    yield ServiceClient(service.url), Reference(load(checkpoint).sam)
+    yield service, ServiceClient(service.url), Reference(load(checkpoint).sam)
     service.stop()
 
 
@@ -91,7 +97,8 @@ def test_masks_and_scores_equal_sam_predictor(client, reference, shape):
     "shape", [shape if shape == "800×534" else pytest.param(shape, marks=pytest.mark.heavy) for shape in SHAPES]
 )
 def test_masks_and_scores_of_vit_b_equal_sam_predictor(vit_b, shape):
-    assert_parity(*vit_b, shape)
+    _, client, reference = vit_b
+    assert_parity(client, reference, shape)
 
 
 def assert_parity(client, reference, shape):
@@ -102,13 +109,16 @@ def assert_parity(client, reference, shape):
         assert_same(*client.masks(image_id, **prompt), *reference.click(**prompt), f"{shape}, {name}")
 
 
-def test_masks_are_the_same_while_32_other_requests_share_the_batches(service, client, reference):
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("model", ["small", pytest.param("vit_b", marks=pytest.mark.heavy)])
+def test_masks_are_the_same_while_32_other_requests_share_the_batches(model, request):
+    service, client, reference = request.getfixturevalue(model)
     image = picture(534, 800)
     reference.look_at(image)
     image_id = client.upload(image)
     others = [client.upload(picture(300 + 10 * i, 400 - 9 * i)) for i in range(8)]
     for other in [image_id, *others]:
-        client.wait_until_encoded(other)
+        client.wait_until_encoded(other, 300)
     rng = random.Random(0)
 
     async def noise(http):
