@@ -41,6 +41,7 @@ class Stage:
     minutes: float
     init: Path | None
     sharpen: float
+    sharpen_pixels: float
     rate: float
     batch: int
     prompts: int
@@ -61,6 +62,7 @@ def train(
     sharpen: Annotated[
         float, typer.Option(help="Factor of attention's queries at the start, for a step in size.")
     ] = 1.0,
+    sharpen_pixels: Annotated[float, typer.Option(help="The same of the attention from pixels to tokens.")] = 1.0,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
@@ -73,7 +75,21 @@ def train(
 
     A stage that was interrupted goes on where it was when it is started again with the same --out.
     """
-    stage = Stage(out, size, minutes, init, sharpen, rate, batch, prompts, freeze_statistics, compiled, processes, seed)
+    stage = Stage(
+        out,
+        size,
+        minutes,
+        init,
+        sharpen,
+        sharpen_pixels,
+        rate,
+        batch,
+        prompts,
+        freeze_statistics,
+        compiled,
+        processes,
+        seed,
+    )
     material = Material(*load(clipart, cache, "train"))
     with tempfile.TemporaryDirectory() as meeting:
         # Forked, so that all share one copy of the material.
@@ -92,7 +108,7 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
     torch.manual_seed(stage.seed)
     distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=stage.processes)
     sam = checkpoint.load(stage.init).sam if stage.init else build(VIT_T)
-    network.sharpen(sam, stage.sharpen)
+    network.sharpen(sam, stage.sharpen, stage.sharpen_pixels)
     sam.to(memory_format=torch.channels_last).train()
     if stage.freeze_statistics:
         for module in sam.modules():

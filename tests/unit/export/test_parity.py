@@ -1,4 +1,6 @@
-"""The exported graphs against `segment_anything.SamPredictor`, from photo to masks."""
+"""The exported graphs against `segment_anything.SamPredictor`, from photo to masks; of vit_t, MobileSAM's."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -113,12 +115,35 @@ def test_vit_bs_masks_are_those_of_sampredictor(astronaut, tmp_path):
     assert_parity(graphs, SamPredictor(sam), astronaut)
 
 
-def test_vit_ts_embeddings_are_those_of_sampredictor(graphs, astronaut, tmp_path):
-    """Its decoder is everybody's."""
+@pytest.fixture(scope="module")
+def vit_t():
+    """A random vit_t, and the predictor of MobileSAM's own code with its weights."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It imports timm's layers by their old names.
+        import mobile_sam
     sam = random_sam(VIT_T)
+    reference = mobile_sam.sam_model_registry["vit_t"]()
+    missing, unexpected = reference.load_state_dict(sam.state_dict(), strict=False)
+    assert unexpected == []
+    assert {name.split(".")[1] for name in missing} == {"norm_head", "head"}
+    reference.eval()  # again: only then it takes up the attention biases that were loaded
+    return sam, mobile_sam.SamPredictor(reference)
+
+
+def test_vit_ts_embeddings_are_those_of_mobilesams_sampredictor(vit_t, graphs, astronaut, tmp_path):
+    """Its decoder is everybody's."""
+    sam, predictor = vit_t
     write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
     graphs = Graphs(open_session(tmp_path / "encoder.onnx"), graphs.decoder)
     graphs.set_image(astronaut)
-    predictor = SamPredictor(sam)
     predictor.set_image(astronaut)
     np.testing.assert_allclose(graphs.embedding, predictor.features, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.heavy  # every network's decoder is exported alike
+def test_vit_ts_masks_are_those_of_mobilesams_sampredictor(vit_t, astronaut, tmp_path):
+    sam, predictor = vit_t
+    write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
+    write_decoder(sam, "identity", {}, tmp_path / "decoder.onnx")
+    graphs = Graphs(open_session(tmp_path / "encoder.onnx"), open_session(tmp_path / "decoder.onnx"))
+    assert_parity(graphs, predictor, astronaut)
