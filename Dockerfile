@@ -5,18 +5,19 @@ WORKDIR /app
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 COPY pyproject.toml uv.lock README.md LICENSE ./
 # The adapter asks Triton over HTTP: it needs neither the packaged tritonserver nor an ONNX Runtime.
-RUN uv sync --frozen --no-install-project --no-group runtime-cpu --no-install-package nvidia-pytriton
+RUN uv sync --frozen --no-install-project --extra otel --no-group runtime-cpu --no-install-package nvidia-pytriton
 COPY frontend_api frontend_api
 COPY imgr imgr
 COPY export export
 COPY model_repository/sam_encoder/config.pbtxt model_repository/sam_encoder/
 COPY model_repository/sam_decoder/config.pbtxt model_repository/sam_decoder/
-RUN uv sync --frozen --no-editable --no-group runtime-cpu --no-install-package nvidia-pytriton
+RUN uv sync --frozen --no-editable --extra otel --no-group runtime-cpu --no-install-package nvidia-pytriton
 
 FROM python:3.12.8-slim-bookworm
 RUN groupadd --gid 10001 imgr && useradd --uid 10001 --gid imgr --no-create-home imgr && install -d -o imgr -g imgr /data
 COPY --from=build /app/.venv /app/.venv
-ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMGR_LOG_FORMAT=json IMGR_STORE=file:///data/store
+ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 IMGR_LOG_FORMAT=json IMGR_STORE=file:///data/store \
+    OTEL_SERVICE_NAME=imgr
 USER 10001:10001
 WORKDIR /data
 VOLUME /data

@@ -47,6 +47,14 @@ def create_app(settings: Settings, inference: Inference | None = None) -> FastAP
         version=version("imgr"),
         summary="Interactive segmentation as a service: click on a photo, get a soft-edged cut-out.",
         lifespan=lifespan,
+        # Traces where OTEL_EXPORTER_OTLP_ENDPOINT is set; what else there is to tell is in /metrics and in the log.
+        telemetry={
+            "auto_configure": True,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "exclude": lambda scope: scope["path"].startswith(("/health", "/metrics")),
+        },
     )
     add_error_answers(app, metrics)
     for module in (uploads, clicks, images):

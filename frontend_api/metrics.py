@@ -1,13 +1,14 @@
-"""Prometheus metrics of the adapter. Triton exports its own."""
+"""Prometheus metrics of the adapter, and the same stages as spans where traces are on. Triton exports its own."""
 
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import nan
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, time_ns
 
 import structlog
+from opentelemetry import trace
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 STAGES = (
@@ -39,6 +40,7 @@ class Metrics:
 
     def __init__(self, disk: Path | None = None) -> None:
         self.registry = CollectorRegistry()
+        self._tracer = trace.get_tracer("imgr")  # does nothing unless a provider is configured
         ProcessCollector(registry=self.registry)
         self._requests = Histogram(
             "imgr_request_duration_seconds",
@@ -114,13 +116,16 @@ class Metrics:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Record the time spent inside as stage `name` (one of `STAGES`), unless it raises."""
-        started = perf_counter()
-        yield
-        self.waited(name, perf_counter() - started)
+        with self._tracer.start_as_current_span(name):
+            started = perf_counter()
+            yield
+            self._stages.labels(name).observe(perf_counter() - started, _exemplar())
 
     def waited(self, name: str, seconds: float) -> None:
         """Record a stage that took `seconds` and has just ended."""
         self._stages.labels(name).observe(seconds, _exemplar())
+        now = time_ns()
+        self._tracer.start_span(name, start_time=now - int(1e9 * seconds)).end(now)
 
     def request(self, route: str, method: str, status: int, seconds: float) -> None:
         """Record an answered request; `route` is a template, because label values must stay few."""
@@ -129,9 +134,13 @@ class Metrics:
 
 
 def _exemplar() -> dict[str, str] | None:
-    """Return what links a sample to the log: the id of the request on whose behalf this runs."""
+    """Return what links a sample to log and trace: the ids of the request on whose behalf this runs."""
     request_id = structlog.contextvars.get_contextvars().get("request_id")
-    return None if request_id is None else {"request_id": request_id}
+    span = trace.get_current_span().get_span_context()
+    ids = {} if request_id is None else {"request_id": str(request_id)}
+    if span.trace_flags.sampled:
+        ids["trace_id"] = trace.format_trace_id(span.trace_id)
+    return ids or None
 
 
 def _usage(folder: Path, field: str) -> Callable[[], float]:

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import propagate
 from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
@@ -95,6 +96,8 @@ class TritonClient:
         for name, values in inputs.items():
             tensor = InferInput(name, [1, *values.shape], np_to_triton_dtype(values.dtype))
             tensors.append(tensor.set_data_from_numpy(values[np.newaxis]))
+        headers: dict[str, str] = {}
+        propagate.inject(headers)  # the trace goes on in Triton
         async with self._translated_errors():
             result = await self._client.infer(
                 model,
@@ -102,6 +105,7 @@ class TritonClient:
                 model_version=str(version),
                 timeout=int(1e6 * self._timeout),  # in Triton's queue, in microseconds
                 outputs=[InferRequestedOutput(name) for name in outputs],
+                headers=headers,
             )
         answer = {name: result.as_numpy(name) for name in outputs}
         if any(values is None for values in answer.values()):

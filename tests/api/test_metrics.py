@@ -141,7 +141,7 @@ def test_exemplars_name_the_request_for_who_takes_openmetrics(client, upload):
         sample.labels.get("stage") or sample.labels["route"]
         for family in parse_openmetrics(answer.text)
         for sample in family.samples
-        if sample.exemplar and sample.exemplar.labels == {"request_id": "find-me"}
+        if sample.exemplar and sample.exemplar.labels["request_id"] == "find-me"
     }
     # Refinement runs in other threads; the image had been encoded on behalf of the upload.
     assert {"/api/run", "decode_prompts", "refine", "encode_png"} <= named

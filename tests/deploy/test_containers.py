@@ -27,7 +27,8 @@ BUILD, FINAL = re.split(r"(?m)^(?=FROM )", DOCKERFILE)[1:]
 
 def environment_of(stage):
     """Return what the ENV lines of a stage of the Dockerfile set."""
-    return dict(part.split("=", 1) for line in re.findall(r"(?m)^ENV (.*)$", stage) for part in shlex.split(line))
+    lines = re.findall(r"(?m)^ENV (.*)$", stage.replace("\\\n", ""))
+    return dict(part.split("=", 1) for line in lines for part in shlex.split(line))
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +153,7 @@ def until(condition, process, log, seconds=60):
 def test_the_image_holds_what_the_adapter_needs_and_nothing_of_what_others_need(image):
     packages = {path.name for path in (image / "lib").glob("python3*/site-packages/*")}
     assert {"frontend_api", "imgr", "uvicorn", "obstore"} <= packages
+    assert any(name.startswith("opentelemetry_sdk-") for name in packages)
     assert not {"torch", "onnxruntime", "tritonserver", "pytest", "segment_anything"} & packages
 
 
