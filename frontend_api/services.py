@@ -8,8 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from obstore.store import from_url
-
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.admission import Admission
@@ -21,6 +19,7 @@ from frontend_api.segmentation.served_model import ModelWatch
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageStore
+from frontend_api.storage.stores import open_store
 from frontend_api.triton.pool import TritonPool
 
 
@@ -57,7 +56,7 @@ async def open_services(
                 TritonPool(settings.triton_url.split(","), settings.triton_timeout_seconds)
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
-        images = ImageStore(_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
+        images = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
         models = ModelWatch(
             inference, metrics, interval=settings.model_poll_seconds, patience=settings.model_patience_seconds
         )
@@ -110,13 +109,6 @@ def disk_of(store: str) -> Path | None:
     """Return the folder of a store of local files, None for other stores: a bucket doesn't say how full it is."""
     url = urlsplit(store)
     return Path(unquote(url.path)) if url.scheme == "file" else None
-
-
-def _store(url: str):  # type: ignore[no-untyped-def]
-    if url.startswith("file:"):
-        return from_url(url, mkdir=True)
-    # A person waits: what a few tries do not bring is told as 503. Credentials come from the environment.
-    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)})
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

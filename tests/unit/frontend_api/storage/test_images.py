@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from obstore.store import LocalStore, MemoryStore
+from obstore.store import LocalStore
 
 from frontend_api.errors import ImageNotFound, StoreUnavailable
 from frontend_api.storage.images import ImageRecord, ImageStore, ImageType
+from frontend_api.storage.stores import open_store
+from tests.support.object_store import ObjectStore
 
 HOUR = timedelta(hours=1)
 
@@ -21,9 +23,25 @@ def record(**changes):
     return ImageRecord(**fields | changes)
 
 
-@pytest.fixture(params=["memory", "files"])
-def backend(request, tmp_path):
-    return MemoryStore() if request.param == "memory" else LocalStore(tmp_path)
+@pytest.fixture(scope="session")
+def bucket(tmp_path_factory):
+    store = ObjectStore(tmp_path_factory.mktemp("bucket") / "log")
+    yield store.wait_until_ready()
+    store.stop()
+
+
+@pytest.fixture(params=["memory", "files", "bucket"])
+def backend(request, tmp_path, monkeypatch):
+    match request.param:
+        case "memory":
+            return open_store("memory:///")
+        case "files":
+            return open_store(tmp_path.as_uri())
+        case _:
+            bucket = request.getfixturevalue("bucket")
+            for name, value in bucket.credentials.items():
+                monkeypatch.setenv(name, value)
+            return open_store(f"{bucket.bucket}/{uuid4()}")
 
 
 async def test_what_was_added_comes_back(backend):
@@ -61,10 +79,10 @@ async def test_a_damaged_record_is_an_unknown_image(backend):
 
 
 async def test_an_expired_upload_is_not_found_and_the_sweep_removes_all_of_it(backend):
-    images = ImageStore(backend, timedelta(seconds=1))
+    images = ImageStore(backend, timedelta(seconds=2))  # a bucket's clock counts whole seconds
     old = record()
     await images.add(old, b"abc")
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(2.1)
     young = record()
     await images.add(young, b"abc")
     await images.add_embedding(old.image_id, "x", b"1234")  # younger than the upload it belongs to
@@ -82,3 +100,13 @@ async def test_a_failing_store_is_unavailable_and_tells_no_path(tmp_path):
     with pytest.raises(StoreUnavailable) as caught:
         await images.add(record(), b"abc")
     assert "secret" not in str(caught.value)
+
+
+async def test_a_bucket_that_does_not_answer_is_unavailable_and_tells_no_address(monkeypatch):
+    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "k",
+                        "AWS_SECRET_ACCESS_KEY": "s"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    images = ImageStore(open_store("s3://imgr/uploads"), HOUR)
+    with pytest.raises(StoreUnavailable) as caught:
+        await images.record(uuid4())
+    assert "127.0.0.1" not in str(caught.value)

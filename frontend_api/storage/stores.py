@@ -1,0 +1,16 @@
+"""Object stores by URL."""
+
+from datetime import timedelta
+
+from obstore.store import ObjectStore, from_url
+
+
+def open_store(url: str) -> ObjectStore:
+    """Return the store of a URL such as ``file:///…``, ``memory:///`` or ``s3://bucket/prefix``.
+
+    Credentials and endpoint of a bucket come from the environment variables that its tools know, such as ``AWS_*``.
+    """
+    if url.startswith("file:"):
+        return from_url(url, mkdir=True)
+    # A person waits: what a few tries do not bring is told as 503.
+    return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)})
