@@ -17,7 +17,7 @@ def encodes(service):
 
 def test_later_clicks_never_run_the_encoder_again_here_or_on_another_replica(service, tmp_path):
     store = tmp_path / "store"
-    first = Adapter(service.triton_port, store, tmp_path / "first.log").wait_until_ready()
+    first = Adapter([service.triton_port], store.as_uri(), tmp_path / "first.log").wait_until_ready()
     before = encodes(service)
     client = ServiceClient(first.url)
     image_id = client.upload(skimage.data.coffee())
@@ -27,11 +27,11 @@ def test_later_clicks_never_run_the_encoder_again_here_or_on_another_replica(ser
     client.wait_until_encoded(image_id)
     assert encodes(service) == before + 1
 
-    second = Adapter(service.triton_port, store, tmp_path / "second.log").wait_until_ready()
+    second = Adapter([service.triton_port], store.as_uri(), tmp_path / "second.log").wait_until_ready()
     assert ServiceClient(second.url).run(image_id, **CLICK).json() == expected.json()
     first.process.kill()
     first.process.wait()
-    third = Adapter(service.triton_port, store, tmp_path / "third.log").wait_until_ready()
+    third = Adapter([service.triton_port], store.as_uri(), tmp_path / "third.log").wait_until_ready()
     assert ServiceClient(third.url).run(image_id, **CLICK).json() == expected.json()
     second.stop()
     third.stop()

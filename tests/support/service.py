@@ -88,14 +88,21 @@ class Service(Process):
 
 
 class Adapter(Process):
-    """The adapter alone, against somebody else's Triton."""
+    """The adapter alone, against somebody else's Tritons.
 
-    def __init__(self, triton_port, store: Path, log: Path, **settings):
+    Args:
+        tritons: their ports.
+        store: URL of the object store.
+        credentials: environment variables for the store.
+    """
+
+    def __init__(self, tritons, store: str, log: Path, credentials=None, **settings):
         port = free_port()
         super().__init__(
             ["uvicorn", "frontend_api.main:app", "--host", "127.0.0.1", "--port", str(port)],
             f"http://127.0.0.1:{port}",
             log,
-            {"IMGR_TRITON_URL": f"127.0.0.1:{triton_port}", "IMGR_STORE": store.as_uri()}
+            {"IMGR_TRITON_URL": ",".join(f"127.0.0.1:{port}" for port in tritons), "IMGR_STORE": store}
+            | (credentials or {})
             | {f"IMGR_{name.upper()}": str(value) for name, value in settings.items()},
         )

@@ -23,13 +23,13 @@ class Triton:
     """A supervised tritonserver; it ends with the test."""
 
     def __init__(self, repository: Path, log: Path, **environment):
-        http, metrics = free_ports(2)
+        self.port, metrics = free_ports(2)
         self.log = log
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http}", trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=30)
         self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         with log.open("ab") as output:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.triton", str(repository), str(http), str(metrics)],
+                [sys.executable, "-m", "tests.support.triton", str(repository), str(self.port), str(metrics)],
                 stdout=output,
                 stderr=output,
                 env=os.environ | environment,
