@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.photos import SIZES
 from benchmarks.plots import plots
 from benchmarks.tables import tables
 
@@ -17,16 +18,26 @@ _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 def add(output: Path, model: str, section: str, measured: Any, arguments: list[str]) -> None:
-    """Put a section's results in place of its earlier ones."""
+    """Put a section's results in place of its earlier ones, of its rows those of the same photos."""
     output.mkdir(parents=True, exist_ok=True)
     results = _read(output)
     results["machine"] = machine.description()
-    results.setdefault(model, {})[section] = measured
+    of_model = results.setdefault(model, {})
+    of_model[section] = joined(of_model.get(section), measured)
     results.setdefault("runs", {})[f"{model} {section}"] = {
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
         "arguments": " ".join(arguments),
     }
     (output / "results.json").write_text(json.dumps(_rounded(results), indent=1, ensure_ascii=False) + "\n")
+
+
+def joined(before: Any, measured: Any) -> Any:
+    """Return results with earlier rows of photos that were not measured now."""
+    if not isinstance(measured, list) or not before:
+        return measured
+    now = {row["photo"] for row in measured}
+    rows = [row for row in before if row["photo"] not in now] + measured
+    return sorted(rows, key=lambda row: list(SIZES).index(row["photo"]))
 
 
 def show(output: Path) -> None:

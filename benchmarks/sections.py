@@ -8,17 +8,24 @@ from typing import Any
 from benchmarks import clicks, load, models, resources
 from benchmarks.floor import Floor
 from benchmarks.models import Model
-from benchmarks.photos import SIZES, Photo
+from benchmarks.photos import Photo
 from benchmarks.progress import Progress
 from benchmarks.subjects import running
 
 
 @dataclass(frozen=True)
 class Run:
-    """What to measure, and how thoroughly."""
+    """What to measure, and how thoroughly.
+
+    Attributes:
+        name: of the model.
+        quick: whether to repeat little.
+        sizes: of the photos, in the sections that go through them.
+    """
 
     name: str
     quick: bool
+    sizes: list[str]
     progress: Progress = field(default_factory=Progress)
 
     @property
@@ -33,10 +40,8 @@ class Run:
 
 async def _clicks(run: Run) -> Any:
     model, floor = run.model, Floor(run.model.repository)
-    photos, baseline = clicks.all_photos(), 3
-    if run.name == "vit_b":  # its baseline takes many seconds a click
-        photos, baseline = [Photo("1800×1200", "medium")], 4
-    rounds = {"imgr": run.times(40), "peer": run.times(10), "baseline": run.times(baseline)}
+    photos = [Photo("1800×1200", "medium")] if run.name == "vit_b" else clicks.all_photos(run.sizes)
+    rounds = {"imgr": run.times(24), "peer": run.times(6), "baseline": 2}
     async with contextlib.AsyncExitStack() as stack:
         subjects = [await stack.enter_async_context(running(name, model)) for name in rounds]
         return await clicks.repeated_clicks(subjects, floor, photos, rounds, run.progress)
@@ -45,8 +50,8 @@ async def _clicks(run: Run) -> Any:
 async def _uploads(run: Run) -> Any:
     model, floor = run.model, Floor(run.model.repository)
     async with running("imgr", model) as imgr, running("peer", model) as peer, running("baseline", model) as baseline:
-        sizes = ["1800×1200"] if run.name == "vit_b" else list(SIZES)
-        return await clicks.uploads([imgr, peer, baseline], floor, sizes, run.times(8), run.progress)
+        sizes = ["1800×1200"] if run.name == "vit_b" else run.sizes
+        return await clicks.uploads([imgr, peer, baseline], floor, sizes, run.times(5), run.progress)
 
 
 async def _load(run: Run) -> Any:
@@ -73,12 +78,12 @@ async def _contention(run: Run) -> Any:
 
 
 async def _stages(run: Run) -> Any:
-    return clicks.stages(Floor(run.model.repository), clicks.all_photos(), run.times(20), run.progress)
+    return clicks.stages(Floor(run.model.repository), clicks.all_photos(run.sizes), run.times(20), run.progress)
 
 
 async def _wire(run: Run) -> Any:
     async with running("imgr", run.model) as imgr:
-        return await resources.wire(imgr, clicks.all_photos(), run.times(10), run.progress)
+        return await resources.wire(imgr, clicks.all_photos(run.sizes), run.times(10), run.progress)
 
 
 async def _startup(run: Run) -> Any:

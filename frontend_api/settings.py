@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     max_points: int = Field(512, gt=0, description="most points in one prompt")
 
     pixel_cache_bytes: int = Field(256 * 2**20, ge=0, description="memory for decoded images")
-    embedding_cache_bytes: int = Field(256 * 2**20, ge=0, description="memory for embeddings, 4 MiB each")
+    embedding_cache_bytes: int = Field(128 * 2**20, ge=0, description="memory for embeddings, 4 MiB each")
     max_concurrent_clicks: int = Field(64, gt=0, description="clicks admitted at once; further ones get 503")
     max_concurrent_uploads: int = Field(8, gt=0, description="uploads admitted at once; further ones get 503")
     encode_concurrency: int = Field(1, gt=0, description="images sent to the encoder at once")

@@ -45,6 +45,19 @@ async def test_a_failure_becomes_an_error_that_tells_nothing_internal(client, mo
     assert "sam_decoder" not in str(caught.value)
 
 
+async def test_no_answer_is_to_be_compressed(client, monkeypatch):
+    sent = {}
+
+    async def post(headers, **_):
+        sent.update(headers)
+        raise TimeoutError
+
+    monkeypatch.setattr(client._client, "_post", post)
+    with pytest.raises(InferenceTimeout):
+        await client.encode(3, np.zeros((1024, 1024, 3), np.uint8), (1024, 1024))
+    assert sent["Accept-Encoding"] == "identity"
+
+
 async def test_nobody_listening_is_unavailable(client):
     with pytest.raises(TritonUnavailable):
         await client.versions()
