@@ -26,6 +26,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Annotated
 
 import httpx
@@ -49,7 +50,7 @@ uploaded: list[str] = []
 @contextlib.contextmanager
 def running(*command: str, ready: str, **environment: str) -> Iterator[int]:
     """Run a server until the context ends; yield its process id once `ready` answers."""
-    with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, env=os.environ | environment, stdout=DEVNULL, stderr=DEVNULL) as process:
         try:
             while not answers(ready):
                 if process.poll() is not None:
