@@ -1,6 +1,7 @@
 """What the adapter's metrics tell, and that they stay few."""
 
 import json
+import subprocess
 import threading
 
 import pytest
@@ -172,3 +173,10 @@ def test_nothing_a_client_sends_adds_label_values(client):
     after = [key for key in samples(client) if key not in before and "bucket" not in key[0]]
     assert not [key for key in after if "METHOD" in json.dumps(key) or "nothing" in json.dumps(key)]
     assert len(after) < 20
+
+
+def test_names_and_units_are_as_prometheus_wants_them(client, upload):
+    click(client, upload())
+    text = client.get("/metrics").text
+    run = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert (run.stdout + run.stderr, run.returncode) == ("", 0)
