@@ -42,7 +42,7 @@ from imgr.triton.ports import free_ports
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 REST, METRICS, PROMETHEUS = free_ports(3)
-IMAGES = 25  # as many as the cache has room for, and some to come
+IMAGES = 40
 Worker = Callable[[httpx.Client, threading.Event], None]
 uploaded: list[str] = []
 
