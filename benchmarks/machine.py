@@ -63,9 +63,9 @@ class Processes:
         """Return the processor seconds used so far, by role."""
         return self._sums(lambda process: sum(process.cpu_times()[:2]))
 
-    def resident_bytes(self) -> dict[str, float]:
-        """Return the resident memory, by role."""
-        return self._sums(lambda process: process.memory_info().rss)
+    def resident_mb(self) -> dict[str, float]:
+        """Return the resident memory in MB, by role."""
+        return self._sums(lambda process: process.memory_info().rss / 1e6)
 
     def _sums(self, measure: Any) -> dict[str, float]:
         sums: dict[str, float] = {}

@@ -23,7 +23,7 @@ def plots(results: dict[str, Any], output: Path) -> dict[str, str]:
         ("clicks", "Repeated click, one client, shipped model: median and quartiles", _draw_clicks),
         ("load", "Throughput of closed-loop clients", _draw_load),
         ("arrivals", "Latency of clicks that arrive at random", _draw_arrivals),
-        ("memory", "Resident memory", _draw_memory),
+        ("endurance", "Resident memory by process during 5,000 clicks", _draw_memory),
     ):
         if section in measured:
             figure, axes = plt.subplots(figsize=(8, 3.2), layout="constrained")
@@ -68,9 +68,8 @@ def _draw_arrivals(axes: Axes, arrivals: dict[str, Any]) -> None:
     axes.legend(fontsize=8)
 
 
-def _draw_memory(axes: Axes, memory: dict[str, Any]) -> None:
-    samples = memory["resident_mb"]
-    roles = list(samples["idle"])
+def _draw_memory(axes: Axes, samples: dict[str, dict[str, float]]) -> None:
+    roles = list(next(iter(samples.values())))
     axes.stackplot(range(len(samples)), [[by.get(role, 0) for by in samples.values()] for role in roles], labels=roles)
     axes.set(ylabel="MB", xticks=range(len(samples)))
     axes.set_xticklabels(samples, fontsize=6)

@@ -4,6 +4,7 @@ import asyncio
 import re
 import subprocess
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks.machine import summary
@@ -13,6 +14,7 @@ from benchmarks.progress import Progress
 from benchmarks.subjects import Subject, running
 
 Row = dict[str, Any]
+Samples = dict[str, dict[str, float]]
 
 
 async def start_up(model: Model, rounds: int, progress: Progress) -> Row:
@@ -29,32 +31,31 @@ async def start_up(model: Model, rounds: int, progress: Progress) -> Row:
     return {"ready": summary(ready), "first_click": summary(first_click)}
 
 
-async def memory(subject: Subject, uploads: int, clicks: int, progress: Progress) -> Row:
-    """Follow resident memory: idle, after uploads of 12 megapixels, and during clicks of four clients."""
-    samples = {"idle": subject.processes.resident_bytes()}
+async def memory(subject: Subject, uploads: int, progress: Progress) -> Samples:
+    """Return resident memory in MB by process: idle, and after uploads of 12 megapixels."""
+    samples = {"idle": subject.processes.resident_mb()}
     pictures = [Photo("4000×3000", "medium", number) for number in range(4)]
     for number in progress.track(range(uploads), "uploading 12 megapixels"):
         await subject.ready(await subject.upload(pictures[number % len(pictures)]))
-    samples[f"{uploads} uploads"] = subject.processes.resident_bytes()
-    photos = [Photo("800×534", mask) for mask in ("small", "medium", "large")]
+    return samples | {f"{uploads} uploads": subject.processes.resident_mb()}
+
+
+async def endurance(subject: Subject, clicks: int, progress: Progress) -> Samples:
+    """Return resident memory in MB by process, ten times during the clicks of four clients."""
+    photos = [Photo("800×534", mask) for mask in ("small", "medium")]
     ids = [await subject.upload(photo) for photo in photos]
-    pending = iter(range(clicks))
+    samples = {}
+    numbers: Iterator[int]
 
-    async def client(report: Any) -> None:
-        for number in pending:
-            await subject.click(ids[number % 3], photos[number % 3].box(number))
-            report(number)
+    async def client() -> None:
+        for number in numbers:
+            await subject.click(ids[number % 2], photos[number % 2].box(number))
 
-    done = 0
-
-    def report(number: int) -> None:
-        nonlocal done
-        done += 1
-        if done % (clicks // 10) == 0:
-            samples[f"{done} clicks"] = subject.processes.resident_bytes()
-
-    await asyncio.gather(*(client(report) for _ in range(4)))
-    return {"resident_mb": {when: {role: value / 1e6 for role, value in by.items()} for when, by in samples.items()}}
+    for part in progress.track(range(1, 11), f"{clicks} clicks"):
+        numbers = iter(range(clicks // 10))
+        await asyncio.gather(*(client() for _ in range(4)))
+        samples[f"{part * clicks // 10} clicks"] = subject.processes.resident_mb()
+    return samples
 
 
 async def wire(subject: Subject, photos: list[Photo], clicks: int, progress: Progress) -> list[Row]:

@@ -92,7 +92,12 @@ async def _startup(run: Run) -> Any:
 
 async def _memory(run: Run) -> Any:
     async with running("imgr", run.model) as imgr:
-        return await resources.memory(imgr, run.times(100), run.times(5000), run.progress)
+        return await resources.memory(imgr, run.times(100), run.progress)
+
+
+async def _endurance(run: Run) -> Any:
+    async with running("imgr", run.model) as imgr:
+        return await resources.endurance(imgr, run.times(5000), run.progress)
 
 
 SECTIONS: dict[str, Callable[[Run], Awaitable[Any]]] = {
@@ -105,4 +110,5 @@ SECTIONS: dict[str, Callable[[Run], Awaitable[Any]]] = {
     "wire": _wire,
     "startup": _startup,
     "memory": _memory,
+    "endurance": _endurance,
 }

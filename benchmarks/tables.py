@@ -1,146 +1,152 @@
 """Results as tables."""
 
+from collections.abc import Callable
 from typing import Any
 
 from benchmarks.goals import behind_peer, goals
 
 Cells = tuple[str, ...]
 TitledTable = tuple[str, Cells, list[Cells]]
+Rows = list[dict[str, Any]]
 
 
 def tables(results: dict[str, Any]) -> list[TitledTable]:
-    """Return every table: title, head, rows."""
+    """Return every table that there are results for: title, head, rows."""
     found: list[TitledTable] = [
         ("What must hold", ("", "goal", "measured", "holds"), [goal.cells() for goal in goals(results)])
     ]
     for model in ("quickstart", "vit_b"):
         measured = results.get(model, {})
-        if "clicks" in measured:
-            head = (
-                "photo",
-                "mask",
-                "covers",
-                "imgr p50",
-                "p95",
-                "p99",
-                "floor p50",
-                "over floor",
-                "peer p50",
-                "baseline p50",
-            )
-            found.append(
-                (f"Repeated click, one client, {model}, ms", head, [_click_row(row) for row in measured["clicks"]])
-            )
-        if "uploads" in measured:
-            kinds = [kind for kind in measured["uploads"][0] if kind != "photo"]
-            rows = [(row["photo"], *(_spread(row[kind]) for kind in kinds)) for row in measured["uploads"]]
-            found.append((f"From the upload on, {model}, ms: median (quartiles)", ("photo", *kinds), rows))
-        if "load" in measured:
-            found.append(_load_table(model, measured["load"]))
-        if "arrivals" in measured:
-            rows = [
-                (f"{100 * row['share']:.0f} %", f"{row['throughput']:.2f}", *_latency(row["latency"]), _batch(row))
-                for row in measured["arrivals"]["open"]
-            ]
-            title = f"Open-loop arrivals, {model}; capacity {measured['arrivals']['capacity']:.2f} clicks/s"
-            found.append((title, ("of capacity", "clicks/s", "p50 ms", "p95", "p99", "batch"), rows))
-        if "contention" in measured:
-            rows = [(name, *_latency(value)) for name, value in measured["contention"].items()]
-            found.append(
-                (f"Clicks of one client, others idle or uploading, {model}, ms", ("others", "p50", "p95", "p99"), rows)
-            )
-        if "stages" in measured:
-            stages = list(measured["stages"][0]["cpu_ms"])
-            rows = [
-                (
-                    row["photo"],
-                    row["mask"],
-                    *(f"{row['cpu_ms'][stage]:.1f}" for stage in stages),
-                    f"{sum(row['cpu_ms'].values()):.1f}",
-                )
-                for row in measured["stages"]
-            ]
-            found.append(
-                (
-                    f"Processor milliseconds of a click by stage, without a service, {model}",
-                    ("photo", "mask", *stages, "sum"),
-                    rows,
-                )
-            )
-        if "wire" in measured:
-            rows = [
-                (
-                    row["photo"],
-                    row["mask"],
-                    *(f"{row[hop] / 1e3:.0f}" for hop in ("to_triton", "from_triton", "answer")),
-                )
-                for row in measured["wire"]
-            ]
-            found.append(
-                (
-                    f"Kilobytes of a click on each hop, {model}",
-                    ("photo", "mask", "to Triton", "from Triton", "answer"),
-                    rows,
-                )
-            )
-        if "startup" in measured:
-            rows = [(name, _spread(value)) for name, value in measured["startup"].items()]
-            found.append((f"From the command on, {model}, ms: median (quartiles)", ("until", ""), rows))
-        if "memory" in measured:
-            samples = measured["memory"]["resident_mb"]
-            roles = list(samples["idle"])
-            rows = [
-                (when, *(f"{by.get(role, 0):.0f}" for role in roles), f"{sum(by.values()):.0f}")
-                for when, by in samples.items()
-            ]
-            found.append((f"Resident memory, {model}, MB", ("after", *roles, "sum"), rows))
+        for section, table in _TABLES.items():
+            if section in measured:
+                title, head, rows = table(measured[section])
+                found.append((f"{title}; {model}", head, rows))
         if {"clicks", "uploads", "load"} <= measured.keys():
-            rows = [(row,) for row in behind_peer(measured)]
-            found.append((f"Rows in which the peer was faster, {model}", ("row",), rows or [("none",)]))
+            rows = [(row,) for row in behind_peer(measured)] or [("none",)]
+            found.append((f"Rows in which the peer was faster; {model}", ("row",), rows))
     return found
 
 
-def _click_row(row: dict[str, Any]) -> tuple[str, ...]:
-    ours = row["imgr"]
-    covers = "–".join(f"{100 * edge:.0f}" for edge in (min(row["shares"]), max(row["shares"]))) + " %"
-    return (
-        row["photo"], row["mask"], covers, f"{ours['p50']:.0f} ({ours['q1']:.0f}–{ours['q3']:.0f})",
-        f"{ours['p95']:.0f}", f"{ours['p99']:.0f}", f"{row['floor']['p50']:.0f}", f"{row['over_floor']:.2f}",
-        f"{row['peer']['p50']:.0f}", f"{row['baseline']['p50']:.0f}",
+def _clicks(rows: Rows) -> TitledTable:
+    head = (
+        "photo", "mask", "covers", "imgr p50", "p95", "p99", "floor p50", "over floor", "peer p50", "baseline p50",
     )  # fmt: skip
+    return "Repeated click, one client, ms: median (quartiles)", head, [_click(row) for row in rows]
 
 
-def _load_table(model: str, load: dict[str, Any]) -> TitledTable:
+def _click(row: dict[str, Any]) -> Cells:
+    edges = (f"{100 * edge:.0f}" for edge in (min(row["shares"]), max(row["shares"])))
+    return (
+        row["photo"],
+        row["mask"],
+        "–".join(edges) + " %",
+        _spread(row["imgr"]),
+        f"{row['imgr']['p95']:.0f}",
+        f"{row['imgr']['p99']:.0f}",
+        _spread(row["floor"]),
+        f"{row['over_floor']:.2f}",
+        _spread(row["peer"]),
+        _spread(row["baseline"]),
+    )
+
+
+def _uploads(rows: Rows) -> TitledTable:
+    kinds = [kind for kind in rows[0] if kind != "photo"]
+    cells = [(row["photo"], *(_spread(row[kind]) for kind in kinds)) for row in rows]
+    return "From the upload on, ms: median (quartiles)", ("photo", *kinds), cells
+
+
+def _load(load: dict[str, Any]) -> TitledTable:
+    title = f"Closed-loop clients; the floor's processor seconds allow {load['allowed']:.2f} clicks/s"
     head = ("clients", "images", "clicks/s", "p50 ms", "p95", "p99", "batch", "busy cores", "processor ms a click")
     rows = [
         (
-            name,
+            f"{row['clients']}{owner}",
             str(row["images"]),
             f"{row['throughput']:.2f}",
             *_latency(row["latency"]),
             _batch(row),
             f"{row['busy_cores']:.2f}",
-            _by_role(row["cpu_ms"]),
+            ", ".join(f"{role} {spent:.0f}" for role, spent in row["cpu_ms"].items() if spent >= 0.5),
         )
         for key, owner in (("closed", ""), ("closed_peer", " (peer)"))
         for row in load[key]
-        for name in [f"{row['clients']}{owner}"]
     ]
-    title = f"Closed-loop clients, {model}; the floor's processor seconds allow {load['allowed']:.2f} clicks/s"
     return title, head, rows
 
 
-def _latency(value: dict[str, float]) -> tuple[str, str, str]:
-    return f"{value['p50']:.0f}", f"{value['p95']:.0f}", f"{value['p99']:.0f}"
+def _arrivals(arrivals: dict[str, Any]) -> TitledTable:
+    title = f"Open-loop arrivals; capacity {arrivals['capacity']:.2f} clicks/s"
+    rows = [
+        (f"{100 * row['share']:.0f} %", f"{row['throughput']:.2f}", *_latency(row["latency"]), _batch(row))
+        for row in arrivals["open"]
+    ]
+    return title, ("of capacity", "clicks/s", "p50 ms", "p95", "p99", "batch"), rows
 
 
-def _spread(value: dict[str, float]) -> str:
-    return f"{value['p50']:.0f} ({value['q1']:.0f}–{value['q3']:.0f})"
+def _contention(contention: dict[str, Any]) -> TitledTable:
+    rows = [(others, *_latency(latency)) for others, latency in contention.items()]
+    return "Clicks of one client, the others idle or uploading, ms", ("others", "p50", "p95", "p99"), rows
+
+
+def _stages(rows: Rows) -> TitledTable:
+    stages = list(rows[0]["cpu_ms"])
+    cells = [
+        (
+            row["photo"],
+            row["mask"],
+            *(f"{spent:.1f}" for spent in (*row["cpu_ms"].values(), sum(row["cpu_ms"].values()))),
+        )
+        for row in rows
+    ]
+    return "Processor milliseconds of a click by stage, without a service", ("photo", "mask", *stages, "sum"), cells
+
+
+def _wire(rows: Rows) -> TitledTable:
+    hops = {"to Triton": "to_triton", "from Triton": "from_triton", "answer": "answer"}
+    cells = [(row["photo"], row["mask"], *(f"{row[hop] / 1e3:.0f}" for hop in hops.values())) for row in rows]
+    return "Kilobytes of a click on each hop", ("photo", "mask", *hops), cells
+
+
+def _startup(startup: dict[str, Any]) -> TitledTable:
+    rows = [(until, _spread(times)) for until, times in startup.items()]
+    return "From the command on, ms: median (quartiles)", ("until", "ms"), rows
+
+
+def _memory(samples: dict[str, dict[str, float]]) -> TitledTable:
+    roles = list(next(iter(samples.values())))
+    rows = [
+        (when, *(f"{by.get(role, 0):.0f}" for role in roles), f"{sum(by.values()):.0f}") for when, by in samples.items()
+    ]
+    return "Resident memory, MB", ("after", *roles, "sum"), rows
+
+
+def _endurance(samples: dict[str, dict[str, float]]) -> TitledTable:
+    _, head, rows = _memory(samples)
+    return "Resident memory while four clients click, MB", head, rows
+
+
+_TABLES: dict[str, Callable[[Any], TitledTable]] = {
+    "clicks": _clicks,
+    "uploads": _uploads,
+    "load": _load,
+    "arrivals": _arrivals,
+    "contention": _contention,
+    "stages": _stages,
+    "wire": _wire,
+    "startup": _startup,
+    "memory": _memory,
+    "endurance": _endurance,
+}
+
+
+def _latency(times: dict[str, float]) -> tuple[str, str, str]:
+    return f"{times['p50']:.0f}", f"{times['p95']:.0f}", f"{times['p99']:.0f}"
+
+
+def _spread(times: dict[str, float]) -> str:
+    return f"{times['p50']:.0f} ({times['q1']:.0f}–{times['q3']:.0f})"
 
 
 def _batch(row: dict[str, Any]) -> str:
     return f"{row['batch']:.1f}" if "batch" in row else ""
-
-
-def _by_role(spent: dict[str, float]) -> str:
-    return ", ".join(f"{role} {value:.0f}" for role, value in spent.items() if value >= 0.5)
