@@ -99,6 +99,22 @@ def stages(floor: Floor, photos: list[Photo], rounds: int, progress: Progress) -
     return rows
 
 
+def batches(floor: Floor, sizes: list[int], rounds: int, progress: Progress) -> list[Row]:
+    """Measure what a click costs in the decoder when several are computed at once, in this process."""
+    photo = Photo("1800×1200", "medium")
+    image, embedding = photo.pixels, floor.encode(photo.jpeg)
+    rows = []
+    for batch in progress.track(sizes, "batches of the decoder"):
+        floor.decode(embedding, image, photo.box(0), batch)
+        start, used = time.perf_counter(), time.process_time()
+        for _ in range(rounds):
+            floor.decode(embedding, image, photo.box(0), batch)
+        clicks = rounds * batch
+        spent = {"ms": time.perf_counter() - start, "cpu_ms": time.process_time() - used}
+        rows.append({"batch": batch} | {name: 1e3 * seconds / clicks for name, seconds in spent.items()})
+    return rows
+
+
 def all_photos(sizes: Iterable[str] = SIZES) -> list[Photo]:
     """Return one photo of every mask in each of some sizes."""
     return [Photo(size, mask) for size, mask in product(sizes, MASKS)]

@@ -47,17 +47,20 @@ class Floor:
         size = np.array([model_size(*image.shape[:2])], np.int32)
         return self._encoder.run(["image_embeddings"], {"image": to_model_frame(image)[None], "image_size": size})[0]
 
-    def decode(self, embedding: NDArray[np.float32], image: Pixels, box: list[float]) -> NDArray[np.float32]:
-        """Return the logits of the three candidates."""
+    def decode(
+        self, embedding: NDArray[np.float32], image: Pixels, box: list[float], batch: int = 1
+    ) -> NDArray[np.float32]:
+        """Return the logits of the three candidates; of `batch` clicks that are alike they are the first one's."""
         prompt = Prompt(np.empty((0, 2)), np.empty(0, np.int32), np.array(box))
         inputs = to_model_prompt(prompt, *image.shape[:2])
         feeds = {
-            "image_embeddings": embedding,
-            "point_coords": inputs.point_coords[None],
-            "point_labels": inputs.point_labels[None],
-            "mask_input": inputs.mask_input[None],
-            "has_mask_input": inputs.has_mask_input[None],
+            "image_embeddings": embedding[0],
+            "point_coords": inputs.point_coords,
+            "point_labels": inputs.point_labels,
+            "mask_input": inputs.mask_input,
+            "has_mask_input": inputs.has_mask_input,
         }
+        feeds = {name: np.stack(batch * [values]) for name, values in feeds.items()}
         return self._decoder.run(["low_res_masks", "iou_predictions"], feeds)[0][0]
 
     def click(self, embedding: NDArray[np.float32], image: Pixels, box: list[float]) -> int:

@@ -81,6 +81,10 @@ async def _stages(run: Run) -> Any:
     return clicks.stages(Floor(run.model.repository), clicks.all_photos(run.sizes), run.times(20), run.progress)
 
 
+async def _batches(run: Run) -> Any:
+    return {"rows": clicks.batches(Floor(run.model.repository), [1, 2, 4, 8, 16], run.times(10), run.progress)}
+
+
 async def _wire(run: Run) -> Any:
     async with running("imgr", run.model) as imgr:
         return await resources.wire(imgr, clicks.all_photos(run.sizes), run.times(10), run.progress)
@@ -107,6 +111,7 @@ SECTIONS: dict[str, Callable[[Run], Awaitable[Any]]] = {
     "arrivals": _arrivals,
     "contention": _contention,
     "stages": _stages,
+    "batches": _batches,
     "wire": _wire,
     "startup": _startup,
     "memory": _memory,

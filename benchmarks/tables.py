@@ -102,6 +102,11 @@ def _stages(rows: Rows) -> TitledTable:
     return "Processor milliseconds of a click by stage, without a service", ("photo", "mask", *stages, "sum"), cells
 
 
+def _batches(batches: dict[str, Rows]) -> TitledTable:
+    rows = [(str(row["batch"]), f"{row['ms']:.1f}", f"{row['cpu_ms']:.1f}") for row in batches["rows"]]
+    return "A click in the decoder, by the clicks computed at once", ("batch", "ms", "processor ms"), rows
+
+
 def _wire(rows: Rows) -> TitledTable:
     hops = {"to Triton": "to_triton", "from Triton": "from_triton", "answer": "answer"}
     cells = [(row["photo"], row["mask"], *(f"{row[hop] / 1e3:.0f}" for hop in hops.values())) for row in rows]
@@ -133,6 +138,7 @@ _TABLES: dict[str, Callable[[Any], TitledTable]] = {
     "arrivals": _arrivals,
     "contention": _contention,
     "stages": _stages,
+    "batches": _batches,
     "wire": _wire,
     "startup": _startup,
     "memory": _memory,
