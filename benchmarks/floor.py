@@ -60,7 +60,7 @@ class Floor:
             "mask_input": inputs.mask_input,
             "has_mask_input": inputs.has_mask_input,
         }
-        feeds = {name: np.stack(batch * [values]) for name, values in feeds.items()}
+        feeds = {name: values[None] if batch == 1 else np.stack(batch * [values]) for name, values in feeds.items()}
         return self._decoder.run(["low_res_masks", "iou_predictions"], feeds)[0][0]
 
     def click(self, embedding: NDArray[np.float32], image: Pixels, box: list[float]) -> int:
