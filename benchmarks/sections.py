@@ -55,7 +55,7 @@ async def _uploads(run: Run) -> Any:
 
 
 async def _load(run: Run) -> Any:
-    model, seconds, progress = run.model, 3 if run.quick else 10, run.progress
+    model, seconds, progress = run.model, 3 if run.quick else 7, run.progress
     allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository), run.times(30)))
     async with running("peer", model) as peer:
         peer_rows = await load.closed_loop(peer, [1, 16], run.times(16), seconds, progress)
@@ -65,7 +65,7 @@ async def _load(run: Run) -> Any:
 
 
 async def _arrivals(run: Run) -> Any:
-    seconds = 5 if run.quick else 60
+    seconds = 5 if run.quick else 40
     async with running("imgr", run.model) as imgr:
         capacity = (await load.closed_loop(imgr, [16], 16, seconds / 4, run.progress))[-1]["throughput"]
         opened = await load.open_loop(imgr, capacity, [0.5, 0.8, 0.95], seconds, run.progress)
