@@ -48,9 +48,11 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server outlives us
     output = output or (Path("data", "benchmarks") if quick else Path("docs", "performance"))
     run = Run(model.value, quick, photo or list(SIZES))
-    for section in only or list(Section):
-        report.add(output, model.value, section.value, asyncio.run(SECTIONS[section.value](run)), sys.argv[1:])
-    report.show(output)
+    try:
+        for section in only or list(Section):
+            report.add(output, model.value, section.value, asyncio.run(SECTIONS[section.value](run)), sys.argv[1:])
+    finally:
+        report.show(output)
 
 
 typer.run(main)
