@@ -4,7 +4,8 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from frontend_api.api.dependencies import ServicesDep
 from frontend_api.api.schemas import HealthAnswer, ModelAnswer
@@ -60,5 +61,9 @@ async def ready(services: ServicesDep) -> None:
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
 def metrics(services: ServicesDep, accept: Annotated[str, Header()] = "") -> Response:
     """Return the adapter's metrics as Prometheus text, or as OpenMetrics with exemplars where the client takes that."""
-    encode, content_type = choose_encoder(accept)
-    return Response(encode(services.metrics.registry), media_type=content_type)
+    registry = services.metrics.registry
+    # Not prometheus_client's own choice, which fails where a version is no number.
+    if "application/openmetrics-text" in accept:
+        text = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

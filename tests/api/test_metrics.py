@@ -156,6 +156,24 @@ def test_the_plain_text_has_no_exemplars(client, upload):
     assert "find-me" not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        # Prometheus 2 and 3
+        ("application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5", "application/openmetrics-text"),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,*/*", "application/openmetrics-text"),
+        ("text/plain;version=1.0.0;escaping=allow-utf-8", "text/plain"),
+        ("application/openmetrics-text;version=x", "application/openmetrics-text"),
+        ("text/plain;version=x;escaping=y,;,=", "text/plain"),
+        ("*/*", "text/plain"),
+    ],
+)
+def test_whatever_is_accepted_gets_an_answer(client, accept, kind):
+    answer = client.get("/metrics", headers={"accept": accept})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith(kind)
+
+
 @pytest.mark.parametrize("request_id", ["x" * 65, "é", "a\tb"])
 def test_a_request_id_that_fits_no_exemplar_is_replaced(client, request_id):
     made = client.get("/health", headers={"x-request-id": request_id.encode()}).headers["x-request-id"]
