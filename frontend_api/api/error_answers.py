@@ -33,9 +33,12 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
         problems = (f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
         return answer(error, 422, "; ".join(problems))
 
-    async def unexpected(_: Request, error: Exception) -> Response:
-        log.error("unexpected error", exc_info=error)
-        return answer(error, 500, "something went wrong inside the service; the request id is in X-Request-ID")
+    async def unexpected(request: Request, error: Exception) -> Response:
+        # Starlette answers this one outside of all middleware.
+        request_id = request.scope["request_id"]
+        log.error("unexpected error", exc_info=error, request_id=request_id)
+        detail = "something went wrong inside the service; the request id is in X-Request-ID"
+        return answer(error, 500, detail, {"X-Request-ID": request_id})
 
     app.add_exception_handler(ServiceError, service_error)
     app.add_exception_handler(HTTPException, http_error)

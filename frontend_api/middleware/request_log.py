@@ -6,6 +6,7 @@ from uuid import uuid4
 import structlog
 from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from frontend_api.metrics import Metrics
@@ -26,6 +27,7 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         request_id = _acceptable(Headers(scope=scope).get("x-request-id", "")) or uuid4().hex
+        scope["request_id"] = request_id  # for what is answered further out than here
         status = 499  # the client went away before an answer began
         started = perf_counter()
 
@@ -40,6 +42,11 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, noting_send)
+            except ClientDisconnect:
+                raise
+            except Exception:
+                status = 500
+                raise
             finally:
                 seconds = perf_counter() - started
                 # The route's template, not the path: label values must stay few.

@@ -40,6 +40,18 @@ def test_a_request_is_measured_by_route_method_and_status(client, upload):
     assert samples(client)["imgr_request_duration_seconds_count", "POST", "/api/run", "200"] == 1
 
 
+def test_an_unexpected_error_is_measured_as_the_500_that_it_becomes(client, inference, upload):
+    image_id = upload()
+    click(client, image_id)
+    inference.error = RuntimeError("a mistake of ours")
+    answer = click(client, image_id, **{"x-request-id": "find-me"})
+    assert answer.status_code == 500
+    assert answer.headers["x-request-id"] == "find-me"
+    measured = samples(client)
+    assert measured["imgr_request_duration_seconds_count", "POST", "/api/run", "500"] == 1
+    assert not [key for key in measured if "499" in key]
+
+
 def test_the_model_in_service_is_named_since_when(client, inference):
     before = samples(client)
     assert before["imgr_model_info", IDENTITY, "fp32", "vit_fake", "1"] == 1
