@@ -15,8 +15,8 @@ from torch.nn import functional
 FOCAL_WEIGHT = 20.0
 DICE_WEIGHT = 1.0
 ALL_CANDIDATES_WEIGHT = 0.2
-FAR_WEIGHT = 2.0
-PEAK_WEIGHT = 0.5
+FAR_WEIGHT = 1.0
+PEAK_WEIGHT = 0.2
 PEAK = 64  # pixels: a small island is none of a mask's mass, yet a person sees it
 IOU_WEIGHT = 1.0
 CANDIDATES = 3

@@ -65,20 +65,18 @@ def decode(
     return logits.float(), decoder.iou_prediction_head(tokens[:, 0])[:, CANDIDATES].float()
 
 
-def sharpen(sam: Sam, factor: float, pixels: float = 1.0) -> None:
-    """Multiply the queries with which tokens attend to pixels, and those with which pixels attend to tokens.
+def sharpen(sam: Sam, factor: float) -> None:
+    """Multiply the queries with which tokens attend to pixels.
 
-    The more pixels there are, the flatter a softmax over them; the first factor makes up for it when weights of a
-    small resolution go on at a larger one. The second lets every pixel tell the clicked tokens apart more sharply.
+    The more pixels there are, the flatter a softmax over them; this makes up for it when weights of a small
+    resolution go on at a larger one.
     """
     transformer = sam.mask_decoder.transformer
-    by_tokens = [layer.cross_attn_token_to_image for layer in transformer.layers]
-    by_pixels = [layer.cross_attn_image_to_token for layer in transformer.layers]
+    attentions = [layer.cross_attn_token_to_image for layer in transformer.layers]
     with torch.no_grad():
-        for attentions, times in (([*by_tokens, transformer.final_attn_token_to_image], factor), (by_pixels, pixels)):
-            for attention in attentions:
-                attention.q_proj.weight *= times
-                attention.q_proj.bias *= times
+        for attention in [*attentions, transformer.final_attn_token_to_image]:
+            attention.q_proj.weight *= factor
+            attention.q_proj.bias *= factor
 
 
 def _upscale(decoder: MaskDecoder, pixels: Tensor) -> Tensor:

@@ -38,10 +38,9 @@ class Stage:
 
     out: Path
     size: int
-    minutes: float
+    steps: int
     init: Path | None
     sharpen: float
-    sharpen_pixels: float
     rate: float
     batch: int
     prompts: int
@@ -57,12 +56,11 @@ def train(
     cache: Annotated[Path, typer.Option(help="Folder for the cut-outs in ready form, one for each --clipart.")],
     out: Annotated[Path, typer.Option(help="The checkpoint to write, every few minutes.")],
     size: Annotated[int, typer.Option(help="Longer side of the scenes, divisible by 64.")],
-    minutes: Annotated[float, typer.Option(help="How long; the learning rate falls to zero over this time.")],
+    steps: Annotated[int, typer.Option(help="How many; the learning rate falls to zero over them.")],
     init: Annotated[Path | None, typer.Option(help="The checkpoint to start from.")] = None,
     sharpen: Annotated[
         float, typer.Option(help="Factor of attention's queries at the start, for a step in size.")
     ] = 1.0,
-    sharpen_pixels: Annotated[float, typer.Option(help="The same of the attention from pixels to tokens.")] = 1.0,
     rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
@@ -75,21 +73,7 @@ def train(
 
     A stage that was interrupted goes on where it was when it is started again with the same --out.
     """
-    stage = Stage(
-        out,
-        size,
-        minutes,
-        init,
-        sharpen,
-        sharpen_pixels,
-        rate,
-        batch,
-        prompts,
-        freeze_statistics,
-        compiled,
-        processes,
-        seed,
-    )
+    stage = Stage(out, size, steps, init, sharpen, rate, batch, prompts, freeze_statistics, compiled, processes, seed)
     material = Material(*load(clipart, cache, "train"))
     with tempfile.TemporaryDirectory() as meeting:
         # Forked, so that all share one copy of the material.
@@ -108,7 +92,7 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
     torch.manual_seed(stage.seed)
     distributed.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=stage.processes)
     sam = checkpoint.load(stage.init).sam if stage.init else build(VIT_T)
-    network.sharpen(sam, stage.sharpen, stage.sharpen_pixels)
+    network.sharpen(sam, stage.sharpen)
     sam.to(memory_format=torch.channels_last).train()
     if stage.freeze_statistics:
         for module in sam.modules():
@@ -118,16 +102,16 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
     average = AveragedModel(sam, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING), use_buffers=True)
     optimizer = torch.optim.AdamW(sam.parameters(), lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
     suspended = stage.out.with_suffix(".state")
-    step, spent = _resume(suspended, sam, average, optimizer)
+    step = _resume(suspended, sam, average, optimizer)
     rng = np.random.default_rng([stage.seed, step, rank])
     scenes = [stage.seed, step, rank]
     batches = iter(stream(material, stage.size, stage.batch // stage.processes, stage.prompts, scenes))
 
     console = Console(log_path=False, width=200, quiet=rank > 0)
     quality = None
-    started = saved = time.monotonic() - spent
-    while (spent := _agreed(time.monotonic() - started)) < 60 * stage.minutes:
-        rate = stage.rate * min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * spent / (60 * stage.minutes))) / 2
+    saved = time.monotonic()
+    while step < stage.steps:
+        rate = stage.rate * min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / stage.steps)) / 2
         for group in optimizer.param_groups:
             group["lr"] = rate
         loss, true_iou, scores = descend(sam, encoder, next(batches), rng)
@@ -143,24 +127,17 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
         quality = fresh if quality is None else 0.97 * quality + 0.03 * fresh
         if step % REPORT_EVERY == 0:
             console.log(
-                f"{stage.size} px, {spent / 60:.1f} of {stage.minutes:g} min, step {step}: loss {quality[0]:.3f}, "
+                f"{stage.size} px, step {step} of {stage.steps}: loss {quality[0]:.3f}, "
                 f"IoU of the best candidate {quality[1]:.3f}, of the top-scored {quality[2]:.3f}"
             )
         if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
             write_checkpoint(average.module, stage.out)
-            _suspend(suspended, sam, average, optimizer, step, spent)
+            _suspend(suspended, sam, average, optimizer, step)
             saved = time.monotonic()
     if rank == 0:
         write_checkpoint(average.module, stage.out)
         suspended.unlink(missing_ok=True)
     distributed.destroy_process_group()
-
-
-def _agreed(seconds: float) -> float:
-    """Return the first process's clock, by which all end."""
-    clock = torch.tensor(seconds, dtype=torch.float64)
-    distributed.broadcast(clock, 0)
-    return clock.item()
 
 
 def _share_gradients(sam: Sam) -> None:
@@ -182,22 +159,20 @@ def write_checkpoint(sam: Sam, path: Path) -> None:
     _write({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
-def _suspend(
-    path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer, step: int, spent: float
-) -> None:
+def _suspend(path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer, step: int) -> None:
     parts = {"sam": sam, "average": average, "optimizer": optimizer}
-    _write({"step": step, "spent": spent} | {name: part.state_dict() for name, part in parts.items()}, path)
+    _write({"step": step} | {name: part.state_dict() for name, part in parts.items()}, path)
 
 
-def _resume(path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer) -> tuple[int, float]:
-    """Take up what was suspended, if anything, and return the steps and seconds it took."""
+def _resume(path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+    """Take up what was suspended, if anything, and return the steps it took."""
     if not path.exists():
-        return 0, 0.0
+        return 0
     state = torch.load(path, weights_only=True)
     sam.load_state_dict(state["sam"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["spent"]
+    return state["step"]
 
 
 def _write(content: dict[str, object], path: Path) -> None:
