@@ -56,7 +56,7 @@ async def _uploads(run: Run) -> Any:
 
 async def _load(run: Run) -> Any:
     model, seconds, progress = run.model, 3 if run.quick else 7, run.progress
-    allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository), run.times(30)))
+    allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository, spin=False), run.times(30)))
     async with running("peer", model) as peer:
         peer_rows = await load.closed_loop(peer, [1, 16], run.times(16), seconds, progress)
     async with running("imgr", model) as imgr:
@@ -82,7 +82,9 @@ async def _stages(run: Run) -> Any:
 
 
 async def _batches(run: Run) -> Any:
-    return {"rows": clicks.batches(Floor(run.model.repository), [1, 2, 4, 8, 16], run.times(10), run.progress)}
+    return {
+        "rows": clicks.batches(Floor(run.model.repository, spin=False), [1, 2, 4, 8, 16], run.times(10), run.progress)
+    }
 
 
 async def _wire(run: Run) -> Any:

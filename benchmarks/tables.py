@@ -103,8 +103,12 @@ def _stages(rows: Rows) -> TitledTable:
 
 
 def _batches(batches: dict[str, Rows]) -> TitledTable:
-    rows = [(str(row["batch"]), f"{row['ms']:.1f}", f"{row['cpu_ms']:.1f}") for row in batches["rows"]]
-    return "A click in the decoder, by the clicks computed at once", ("batch", "ms", "processor ms"), rows
+    rows = [
+        (str(row["batch"]), f"{row['ms']:.1f}", f"{row['cpu_ms']:.1f}", f"{row['resident_mb']:.0f}")
+        for row in batches["rows"]
+    ]
+    title = "A click in the decoder, by the clicks computed at once"
+    return title, ("batch", "ms", "processor ms", "the process's MB"), rows
 
 
 def _wire(rows: Rows) -> TitledTable:

@@ -48,7 +48,7 @@ class TritonPythonModel:
             # ONNX Runtime names the file in full; who asks for the reason need not know where it lies.
             reason = str(error).replace(str(path), path.name)
             raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
-        # On a CPU more at once take longer each, because they leave its cache, and much more memory.
+        # On a CPU more at once are no quicker each, and take memory in proportion.
         at_once = _parameter(config, "requests_per_cpu_run")
         self._at_once = int(at_once) if at_once and args["model_instance_kind"] == "CPU" else sys.maxsize
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]

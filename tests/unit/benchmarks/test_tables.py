@@ -27,7 +27,7 @@ RESULTS = {
     "arrivals": {"capacity": 5, "open": [{"share": 0.8, "batch": 1.5} | LOADED]},
     "contention": {"idle": TIMES, "uploading": TIMES},
     "stages": [{"photo": "800×534", "mask": "small", "cpu_ms": {"decoder": 60.0, "refine": 2.0}}],
-    "batches": {"rows": [{"batch": 2, "ms": 41.0, "cpu_ms": 80.0}]},
+    "batches": {"rows": [{"batch": 2, "ms": 41.0, "cpu_ms": 80.0, "resident_mb": 400.0}]},
     "wire": [{"photo": "800×534", "mask": "small", "to_triton": 4.5e6, "from_triton": 8e5, "answer": 1e5}],
     "startup": {"ready": TIMES, "first_click": TIMES},
     "memory": {"idle": {"server": 150.0}, "100 uploads": {"server": 600.0, "sam_decoder": 300.0}},
