@@ -154,7 +154,7 @@ def test_an_endpoint_in_the_environment_turns_traces_on(open_server, photo_jpeg,
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }.items():
         monkeypatch.setenv(name, value)
-    adapter = Adapter(9, tmp_path / "store", tmp_path / "log")
+    adapter = Adapter([9], (tmp_path / "store").as_uri(), tmp_path / "log")
     try:
         adapter.wait_until("/health/live")
         httpx.post(f"{adapter.url}/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).raise_for_status()
