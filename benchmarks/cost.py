@@ -1,6 +1,6 @@
 """What an upload and a click cost: processor time by process, bytes by hop, memory.
 
-    uv run --group test python -m benchmarks.cost [--uploads 8] [--clicks 60] [--repository model_repository]
+    uv run --group test python -m benchmarks.cost [--uploads 8] [--clicks 60] [--model vit_b]
 
 `imgr serve` brings Triton. The adapter that is measured runs beside it and reaches Triton through a relay that counts
 bytes; a third one, started afterwards on the same store, answers first clicks on photos that it has never seen.
@@ -32,8 +32,10 @@ from rich.console import Console
 from rich.table import Table
 from skimage import data
 
+from benchmarks.models import quickstart, vit_b
+
 WIDTH, HEIGHT = 1800, 1200
-console = Console()
+console = Console(width=130)
 
 
 def free_ports(count: int) -> list[int]:
@@ -125,6 +127,7 @@ class Client:
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=url, timeout=300)
         self.received = 0
+        self._lock = threading.Lock()
 
     def upload(self, picture: bytes) -> str:
         """Upload and wait until the embedding is stored."""
@@ -137,7 +140,9 @@ class Client:
     def click(self, image_id: str, x: float, y: float) -> None:
         """Ask for the candidates of one point."""
         fields = {"original_image_id": image_id, "points": json.dumps([{"x": x, "y": y}]), "labels": "[1]"}
-        self.received += len(self.http.post("/api/run", data=fields).raise_for_status().content)
+        size = len(self.http.post("/api/run", data=fields).raise_for_status().content)
+        with self._lock:
+            self.received += size
 
 
 def pictures(count: int) -> list[bytes]:
@@ -154,9 +159,10 @@ def pictures(count: int) -> list[bytes]:
 def main(
     uploads: Annotated[int, typer.Option(help="photos")] = 8,
     clicks: Annotated[int, typer.Option(help="clicks of each kind")] = 60,
-    repository: Annotated[Path, typer.Option(help="model repository")] = Path("model_repository"),
+    model: Annotated[str, typer.Option(help="quickstart, or vit_b with random weights")] = "quickstart",
 ) -> None:
     """Print what an upload, a repeated click and a first click elsewhere cost."""
+    repository = {"quickstart": quickstart, "vit_b": vit_b}[model]().repository
     table = Table(
         "", "wall ms", "adapter", "tritonserver", "sam_encoder", "sam_decoder", "to Triton", "from Triton", "to client"
     )
