@@ -1,11 +1,5 @@
-"""Model repositories: publishing a pair of graphs so that nobody ever sees half of it, and finding it again.
+"""Publishing a pair of graphs so that nobody ever sees half of it, and finding it again."""
 
-A pair is staged in a hidden folder beside the repository (on the same file system, and outside of what Triton
-polls), written through to the disk, and moved in by two renames under a lock. The number it will have is noted in
-the staging folder before the first rename: should the export die between the two, the next one finishes them.
-"""
-
-import fcntl
 import hashlib
 import os
 import shutil
@@ -14,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from export import moves
 from export.errors import UnusableRepository
 from export.metadata import CHECKPOINT_SHA256, EXPORT_FORMAT, FORMAT_VERSION, IDENTITY, read_metadata
+from export.moves import MODELS, numbers
 
-# The encoder last: until it is there nothing new can be served, and a lone decoder is small.
-MODELS = ("sam_decoder", "sam_encoder")
 GRAPH = "model.onnx"
-_NUMBER = "version"
 _SHIPPED = Path(__file__).parents[1] / "model_repository"
 
 
@@ -48,12 +41,12 @@ class Staging:
     def publish(self) -> int:
         """Move the staged graphs into the repository and return their version number."""
         for model in MODELS:
-            _sync_folder(self._folder / model)
-        version = 1 + max((n for model in MODELS for n in _versions(self._repository / model)), default=0)
-        (self._folder / _NUMBER).write_text(str(version))
-        _sync_folder(self._folder)
-        _move_in(self._folder, self._repository)
-        return version
+            folder = self._folder / model
+            os.utime(folder)  # a copy of an old pair is news nevertheless
+            for path in (*folder.iterdir(), folder):
+                moves.sync(path)
+        with moves.locked(self._repository):
+            return moves.publish(self._folder, self._repository)
 
 
 @contextmanager
@@ -67,25 +60,21 @@ def staging(repository: Path) -> Iterator[Staging]:
         UnusableRepository: if it cannot be written.
     """
     repository = repository.absolute()
-    folder = repository.parent / f".{repository.name}.staging"
-    try:
-        repository.mkdir(parents=True, exist_ok=True)
-        with _locked(repository):
-            for model in MODELS:
-                _configure(repository / model, model)
-            if (folder / _NUMBER).exists():
-                _move_in(folder, repository)
+    folder = moves.staging_folder(repository)
+    with moves.failures_translated(repository):
+        for model in MODELS:
+            (repository / model).mkdir(parents=True, exist_ok=True)
+        # Exports take turns; the repository stays free for those who only move something.
+        with moves.flock(repository / MODELS[0]):
+            with moves.locked(repository):
+                for model in MODELS:
+                    _configure(repository / model, model)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             try:
                 yield Staging(folder, repository)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
-    except OSError as error:
-        raise UnusableRepository(
-            f"The model repository {repository} cannot be written: {error.strerror or error}; it and the folder "
-            "around it must be writable and on one file system."
-        ) from error
 
 
 def find_published(checkpoint: Path, repository: Path) -> Publication | None:
@@ -97,7 +86,7 @@ def find_published(checkpoint: Path, repository: Path) -> Publication | None:
         OSError: if the checkpoint cannot be read.
     """
     digest = sha256(checkpoint)
-    for version in sorted(set.intersection(*(_versions(repository / model) for model in MODELS)), reverse=True):
+    for version in sorted(set.intersection(*(numbers(repository / model) for model in MODELS)), reverse=True):
         pair = [_metadata(repository / model / str(version) / GRAPH) for model in MODELS]
         if all(
             properties.get(CHECKPOINT_SHA256) == digest and properties.get(EXPORT_FORMAT) == str(FORMAT_VERSION)
@@ -126,17 +115,6 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's advisory lock, which the operating system releases however the process ends."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _metadata(graph: Path) -> dict[str, str]:
     try:
         return read_metadata(graph)
@@ -144,14 +122,7 @@ def _metadata(graph: Path) -> dict[str, str]:
         return {}  # an operator's folder without a readable graph is not the one looked for
 
 
-def _versions(model: Path) -> set[int]:
-    if not model.is_dir():
-        return set()
-    return {int(folder.name) for folder in model.iterdir() if folder.name.isdecimal() and folder.is_dir()}
-
-
 def _configure(folder: Path, model: str) -> None:
-    folder.mkdir(exist_ok=True)
     target = folder / "config.pbtxt"
     shipped = _SHIPPED / model / target.name
     if target.exists():
@@ -161,27 +132,3 @@ def _configure(folder: Path, model: str) -> None:
     unfinished = folder / ".config.pbtxt"
     shutil.copyfile(shipped, unfinished)
     unfinished.rename(target)
-
-
-def _move_in(folder: Path, repository: Path) -> None:
-    """Rename what is staged to its place; a repetition does what an interruption left undone."""
-    version = (folder / _NUMBER).read_text()
-    for model in MODELS:
-        if (folder / model).exists():
-            (folder / model).rename(repository / model / version)
-            _sync(repository / model)
-
-
-def _sync_folder(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_file():
-            _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

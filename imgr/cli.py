@@ -1,6 +1,5 @@
 """The command line."""
 
-import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Table
 
 from imgr.errors import ImgrError
 
@@ -42,6 +41,14 @@ def _in_words(command: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(1) from error
 
     return wrapped
+
+
+def _tell_triton(version: int) -> None:
+    """Have Tritons in explicit mode load what is in the repository now; the embedded one polls."""
+    from imgr.triton.control import external_tritons, reload  # noqa: PLC0415
+
+    for url in external_tritons():
+        reload(url, version)
 
 
 @app.command()
@@ -80,7 +87,8 @@ def export(
     from imgr.exporting import export_with_progress  # noqa: PLC0415
     from imgr.repository import chosen_repository  # noqa: PLC0415
 
-    export_with_progress(console, checkpoint, chosen_repository(model_repository))
+    publication = export_with_progress(console, checkpoint, chosen_repository(model_repository))
+    _tell_triton(publication.version)
 
 
 @app.command()
@@ -108,23 +116,75 @@ def download(
 @_in_words
 def models(model_repository: Repository = None) -> None:
     """List the versions in the model repository."""
-    from imgr.repository import chosen_repository, list_versions, served_version  # noqa: PLC0415
+    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.triton.control import served_versions  # noqa: PLC0415
 
-    versions = list_versions(chosen_repository(model_repository))
-    url = os.environ.get("IMGR_TRITON_URL")
-    served = served_version(url) if url else None
-    table = Table(
-        "version", Column("identity", overflow="fold"), "size", "exported", "checkpoint", box=None, padding=(0, 2, 0, 0)
-    )
+    repository = chosen_repository(model_repository)
+    versions = list_versions(repository)
+    served = served_versions(repository)
+    columns = ("version", "", "variant", "precision", "identity", "size", "exported", "checkpoint")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for version in versions:
         table.add_row(
-            f"{version.number}{' served' if version.number == served else ''}",
-            f"[red]{version.problem}[/]" if version.problem else version.identity,
+            str(version.number),
+            "[green]served[/]" if version.number in served else "",
+            version.variant,
+            version.precision,
+            f"[red]{escape(version.problem)}[/]" if version.problem else version.identity,
             f"{version.bytes / 1e6:.0f} MB",
             version.exported_at[:16].replace("T", " "),
-            version.checkpoint,
+            escape(version.checkpoint),
         )
-    console.print(table)
+    # What is not a terminal counts as 80 columns wide, and would get every identity cut.
+    Console(width=max(console.width, 140), highlight=False).print(table)
+
+
+@app.command()
+@_in_words
+def rollback(
+    to: Annotated[int | None, typer.Option(help="the version to go back to; the one before the newest")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="bring back what was withdrawn last")] = False,
+    model_repository: Repository = None,
+) -> None:
+    """Go back to an older version: newer ones are withdrawn, and kept beside the repository."""
+    from imgr import rollback as action  # noqa: PLC0415
+    from imgr.repository import chosen_repository  # noqa: PLC0415
+
+    repository = chosen_repository(model_repository)
+    if undo:
+        newest = action.undo(repository)
+        console.print(f"Version {newest.number}, {newest.identity}, is back.")
+    else:
+        done = action.roll_back(repository, to)
+        newest = done.newest
+        gone = ", ".join(str(version.number) for version in done.withdrawn)
+        console.print(
+            f"Withdrawn: version {gone}. Newest now: version {newest.number}, {newest.identity}. "
+            "`imgr rollback --undo` takes this back.",
+            soft_wrap=True,
+        )
+    _tell_triton(newest.number)
+
+
+@app.command()
+@_in_words
+def prune(
+    keep: Annotated[int, typer.Option(min=1, help="how many of the newest versions stay")],
+    model_repository: Repository = None,
+) -> None:
+    """Delete old versions, and withdrawn ones; never what is served."""
+    from imgr import rollback as action  # noqa: PLC0415
+    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.triton.control import served_versions  # noqa: PLC0415
+
+    repository = chosen_repository(model_repository)
+    done = action.prune(repository, keep, served_versions(repository))
+    for kind, numbers in (("old", done.removed), ("withdrawn", done.withdrawn)):
+        if numbers:
+            console.print(f"Deleted {kind}: version {', '.join(map(str, numbers))}.")
+    console.print(f"{done.bytes / 1e6:.0f} MB freed.")
+    if done.removed:
+        _tell_triton(list_versions(repository)[0].number)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import structlog
 
-from export import metadata
+from export import metadata, moves
 from imgr.configuration import read_settings
 from imgr.errors import RepositoryError
 
@@ -52,12 +52,7 @@ def list_versions(repository: Path) -> list[Version]:
             f"{repository} is no model repository: it must hold sam_encoder/config.pbtxt and sam_decoder/config.pbtxt; "
             "run in the project's folder, or name the repository with --model-repository"
         )
-    numbers = {
-        int(folder.name)
-        for model in MODELS
-        for folder in (repository / model).iterdir()
-        if folder.name.isdecimal() and folder.is_dir()
-    }
+    numbers = set[int]().union(*(moves.numbers(repository / model) for model in MODELS))
     return [_version(repository, number) for number in sorted(numbers, reverse=True)]
 
 
@@ -75,28 +70,6 @@ def require_models(repository: Path) -> None:
                 f"version {version.number} can't be served: {version.problem}",
                 hint="a Triton that starts with a broken version among the newest two serves none; remove the folder",
             )
-
-
-def served_version(triton_url: str) -> int | None:
-    """Return the newest version that every Triton of `triton_url` holds ready in both models, None if there is none.
-
-    Args:
-        triton_url: ``host:port`` of the Tritons, separated by commas.
-
-    Raises RepositoryError if one does not answer.
-    """
-    import httpx  # noqa: PLC0415 - slow, and seldom needed
-
-    ready: list[set[int]] = []
-    for url in triton_url.split(","):
-        try:
-            answer = httpx.post(
-                f"http://{url.strip()}/v2/repository/index", json={"ready": True}, timeout=5
-            ).raise_for_status()
-        except httpx.HTTPError as error:
-            raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
-        ready += [{int(entry["version"]) for entry in answer.json() if entry["name"] == model} for model in MODELS]
-    return max(set.intersection(*ready), default=None)
 
 
 def _version(repository: Path, number: int) -> Version:

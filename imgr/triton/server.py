@@ -17,7 +17,7 @@ from imgr.lifeline import lifeline, tied
 from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import gpu_present, install
 from imgr.triton.output import TritonOutput
-from imgr.triton.workspace import remove_shared_memory, workspace
+from imgr.triton.workspace import announce, remove_shared_memory, workspace
 
 log = structlog.stdlib.get_logger("triton")
 
@@ -44,6 +44,7 @@ async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[
     with workspace() as folder, lifeline() as stdin:
         installation = install(folder)
         command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
+        announce(folder, repository, ports.http)
         launch = _Launch(command, os.environ | installation.environment, folder, stdin)
         supervisor = asyncio.create_task(_supervise(launch, await launch.start()))
         await asyncio.sleep(0)  # let it begin: a task cancelled before that would not end the process

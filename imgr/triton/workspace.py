@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 _PREFIX = "imgr-triton-"
 _LOCK = "lock"
+_SERVING = "serving.json"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps it
 
 
@@ -28,6 +31,22 @@ def workspace() -> Iterator[Path]:
             yield folder
     finally:
         _remove(folder)
+
+
+def announce(folder: Path, repository: Path, http_port: int) -> None:
+    """Leave word in a workspace of what its Triton serves, and where."""
+    (folder / _SERVING).write_text(json.dumps({"repository": str(repository.resolve()), "http_port": http_port}))
+
+
+def announced(repository: Path) -> list[int]:
+    """Return the ports on 127.0.0.1 of this user's Tritons that serve `repository`, or did until they were killed."""
+    ports = []
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_SERVING}"):
+        with contextlib.suppress(OSError, ValueError):  # it ends this moment
+            serving = json.loads(path.read_text())
+            if path.stat().st_uid == os.getuid() and serving["repository"] == str(repository.resolve()):
+                ports.append(int(serving["http_port"]))
+    return ports
 
 
 def remove_shared_memory(folder: Path) -> None:

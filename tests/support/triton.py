@@ -1,6 +1,7 @@
 """A tritonserver under the launcher's supervision, in a process of its own that a test may kill.
 
-``python -m tests.support.triton REPOSITORY HTTP_PORT METRICS_PORT`` runs one until SIGTERM.
+``python -m tests.support.triton REPOSITORY HTTP_PORT METRICS_PORT MODE`` runs one until SIGTERM; MODE is Triton's model
+control mode, which the launcher always sets to poll.
 """
 
 import asyncio
@@ -14,22 +15,23 @@ from pathlib import Path
 
 import httpx
 
-from imgr.triton.command import TritonPorts
+from imgr.triton import server
+from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.ports import free_ports
-from imgr.triton.server import running_triton
 
 
 class Triton:
     """A supervised tritonserver; it ends with the test."""
 
-    def __init__(self, repository: Path, log: Path, **environment):
+    def __init__(self, repository: Path, log: Path, mode="poll", **environment):
         self.port, metrics = free_ports(2)
+        self.address = f"127.0.0.1:{self.port}"
         self.log = log
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", trust_env=False, timeout=30)
+        self.http = httpx.Client(base_url=f"http://{self.address}", trust_env=False, timeout=30)
         self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         with log.open("ab") as output:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-m", "tests.support.triton", str(repository), str(self.port), str(metrics)],
+                [sys.executable, "-m", "tests.support.triton", str(repository), str(self.port), str(metrics), mode],
                 stdout=output,
                 stderr=output,
                 env=os.environ | environment,
@@ -88,10 +90,21 @@ class Triton:
             self.supervisor.wait()
 
 
+def _command(mode):
+    def command(*args, **kwargs):
+        polling = tritonserver_command(*args, **kwargs)
+        if mode == "poll":
+            return polling
+        others = [argument for argument in polling if not argument.startswith(("--model-control", "--repository-poll"))]
+        return [*others, f"--model-control-mode={mode}", *(["--load-model=*"] if mode == "explicit" else [])]
+
+    return command
+
+
 async def _run(repository: Path, ports: TritonPorts) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with running_triton(repository, ports) as supervisor:
+    async with server.running_triton(repository, ports) as supervisor:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({supervisor, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if supervisor.done():
@@ -99,4 +112,5 @@ async def _run(repository: Path, ports: TritonPorts) -> None:
 
 
 if __name__ == "__main__":
+    server.tritonserver_command = _command(sys.argv[4])
     asyncio.run(_run(Path(sys.argv[1]), TritonPorts(int(sys.argv[2]), int(sys.argv[3]))))

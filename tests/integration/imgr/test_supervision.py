@@ -152,7 +152,7 @@ def test_a_port_that_is_taken_meanwhile_ends_it_with_the_reason(tmp_path, taken,
     ports = http, metrics = free_ports(2)
     with socket.create_server(("127.0.0.1", ports[taken])):
         run = subprocess.run(
-            [sys.executable, "-m", "tests.support.triton", str(tmp_path / "models"), str(http), str(metrics)],
+            [sys.executable, "-m", "tests.support.triton", str(tmp_path / "models"), str(http), str(metrics), "poll"],
             capture_output=True,
             text=True,
             timeout=60,

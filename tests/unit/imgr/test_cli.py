@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import pytest
 from typer.testing import CliRunner
 
 from imgr.cli import app
@@ -31,6 +32,36 @@ def test_models_are_listed_from_the_repository_that_the_environment_names(tmp_pa
     assert result.exit_code == 0
     assert "vit_b/fp32/0123456789abcdef" in result.stdout
     assert "2026-05-04 03:02" in result.stdout
+
+
+def test_a_rollback_and_its_undo_tell_what_they_did(tmp_path):
+    for number in (1, 2):
+        publish(tmp_path / "models", number)
+    arguments = ("rollback", "--model-repository", str(tmp_path / "models"))
+    back = run(*arguments)
+    assert back.exit_code == 0
+    assert "Withdrawn: version 2. Newest now: version 1, vit_b/fp32/0123456789abcdef." in back.stdout
+    assert "`imgr rollback --undo` takes this back." in back.stdout
+    assert run(*arguments, "--undo").stdout == "Version 2, vit_b/fp32/0123456789abcdef, is back.\n"
+
+
+def test_pruning_tells_what_is_gone(tmp_path):
+    for number in (1, 2, 3):
+        publish(tmp_path / "models", number)
+    repository = ("--model-repository", str(tmp_path / "models"))
+    run("rollback", *repository)
+    result = run("prune", "--keep", "1", *repository)
+    assert result.stdout == "Deleted old: version 1.\nDeleted withdrawn: version 3.\n0 MB freed.\n"
+    assert run("prune", "--keep", "0", *repository).exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["models"], ["rollback"], ["prune", "--keep=1"]])
+def test_a_triton_that_does_not_answer_is_told(tmp_path, command):
+    for number in (1, 2):
+        publish(tmp_path / "models", number)
+    result = run(*command, "--model-repository", str(tmp_path / "models"), IMGR_TRITON_URL="127.0.0.1:9")
+    assert result.exit_code == 1
+    assert "imgr: the Triton that IMGR_TRITON_URL names, 127.0.0.1:9, does not answer" in result.stderr
 
 
 def test_a_checkpoint_that_is_not_there_cannot_be_served(tmp_path):

@@ -2,7 +2,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from imgr.errors import RepositoryError
-from imgr.repository import list_versions, require_models, served_version
+from imgr.repository import list_versions, require_models
 from tests.support.tiny_models import write_version
 
 
@@ -80,8 +80,3 @@ def test_a_broken_version_among_those_that_triton_loads_is_warned_of(tmp_path):
     with capture_logs() as logs:
         require_models(tmp_path)
     assert [entry["event"] for entry in logs] == ["version 3 can't be served: sam_decoder has no readable model.onnx"]
-
-
-def test_a_triton_that_does_not_answer_is_told():
-    with pytest.raises(RepositoryError, match=r"IMGR_TRITON_URL names, 127\.0\.0\.1:9, does not answer"):
-        served_version("127.0.0.1:9")
