@@ -16,6 +16,7 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
+from frontend_api.segmentation.served_model import Failures
 from frontend_api.services import Services, disk_of, open_services
 from frontend_api.settings import Settings
 
@@ -28,18 +29,19 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, inference: Inference | None = None) -> FastAPI:
+def create_app(settings: Settings, inference: Inference | None = None, failures: Failures | None = None) -> FastAPI:
     """Return the adapter.
 
     Args:
         settings: the adapter's settings.
         inference: stands in for Triton at `settings.triton_url`.
+        failures: tells which model versions can't be loaded and why; without it Triton's index is asked.
     """
     metrics = Metrics(disk_of(settings.store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_services(settings, metrics, inference) as services:
+        async with open_services(settings, metrics, inference, failures) as services:
             yield {"services": services}
 
     app = FastAPI(

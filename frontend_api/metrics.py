@@ -101,6 +101,13 @@ class Metrics:
             "1 while an encoder and a decoder of one checkpoint are served",
             registry=self.registry,
         )
+        self.model_failures = Gauge(
+            "imgr_model_load_failure",
+            "1 for a model version that can't be served; the model is 'pair' where encoder and decoder of a version "
+            "don't belong together, the version is empty where a model's folder or config.pbtxt can't be read",
+            ("model", "version"),
+            registry=self.registry,
+        )
         self.model_since = Gauge(
             "imgr_model_since_timestamp_seconds",
             "When the pair in service, or the lack of one, began",

@@ -15,7 +15,7 @@ from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.encode_slots import EncodeSlots
 from frontend_api.segmentation.pixels import Pixels
-from frontend_api.segmentation.served_model import ModelWatch
+from frontend_api.segmentation.served_model import Failures, ModelWatch
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageStore
@@ -41,7 +41,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, inference: Inference | None = None
+    settings: Settings, metrics: Metrics, inference: Inference | None = None, failures: Failures | None = None
 ) -> AsyncIterator[Services]:
     """Build the services, run their background tasks, and close them in reverse order.
 
@@ -49,6 +49,7 @@ async def open_services(
         settings: the adapter's settings.
         metrics: where everything is counted.
         inference: stands in for Triton at `settings.triton_url`.
+        failures: see `ModelWatch`.
     """
     async with AsyncExitStack() as stack:
         if inference is None:
@@ -58,7 +59,12 @@ async def open_services(
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         images = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
         models = ModelWatch(
-            inference, metrics, interval=settings.model_poll_seconds, patience=settings.model_patience_seconds
+            inference,
+            metrics,
+            interval=settings.model_poll_seconds,
+            patience=settings.model_patience_seconds,
+            handover=settings.model_handover_seconds,
+            failures=failures,
         )
         pixels = Pixels(
             images,
@@ -79,6 +85,7 @@ async def open_services(
             max_queued=settings.max_queued_encodes,
         )
         stack.push_async_callback(embeddings.aclose)
+        models.before_handover(embeddings.prepare)
         segmenter = Segmenter(
             inference,
             models,

@@ -30,6 +30,11 @@ class Settings(BaseSettings):
         ge=0,
         description="how long clicks wait for the next model when one is lost in a swap, before they get 503",
     )
+    model_handover_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="how long a new model may wait until the images in use are encoded; the old one serves meanwhile",
+    )
     model_repository: Path = Field(Path("model_repository"), description="the folder that Triton serves models from")
 
     store: str = Field(

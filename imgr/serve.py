@@ -20,6 +20,7 @@ from frontend_api.settings import Settings
 from imgr.configuration import read_settings
 from imgr.errors import CannotServe
 from imgr.triton.command import TritonPorts
+from imgr.triton.output import Failures
 from imgr.triton.ports import free_ports, require_free
 from imgr.triton.server import running_triton
 
@@ -67,10 +68,12 @@ def serve(
 async def _serve(
     console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None, ready_timeout: float
 ) -> None:
+    failures = Failures(settings.model_repository)
+
     def adapter() -> "FastAPI":
         from frontend_api.application import create_app  # noqa: PLC0415 - see below
 
-        return create_app(settings)
+        return create_app(settings, failures=None if ports is None else failures.current)
 
     server = _Server(
         uvicorn.Config(
@@ -88,7 +91,7 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         triton = None
         if ports is not None:
-            triton = await stack.enter_async_context(running_triton(settings.model_repository, ports))
+            triton = await stack.enter_async_context(running_triton(settings.model_repository, ports, failures))
             triton.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
             # Triton loads its models during these slow imports.
             from imgr.repository import require_models  # noqa: PLC0415

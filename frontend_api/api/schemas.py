@@ -67,8 +67,9 @@ class HealthAnswer(BaseModel):
     model: ModelAnswer | None
     detail: str | None = Field(description="why clicks can't be served, one sentence")
     failed_versions: dict[str, str] = Field(
-        description="versions in the repository that Triton could not load, and why",
-        examples=[{"sam_encoder/2": "load failed"}],
+        description="what can't be served and why, by model and version; a model alone where its folder or "
+        "config.pbtxt can't be read, 'pair' where encoder and decoder of a version don't belong together",
+        examples=[{"sam_encoder/2": "Internal: its folder holds no model.onnx"}],
     )
 
 

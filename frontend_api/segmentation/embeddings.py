@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+from collections import OrderedDict
 from dataclasses import dataclass
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Literal
 from uuid import UUID
 
@@ -24,6 +25,8 @@ from frontend_api.storage.images import ImageStore
 
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
+_IN_USE_SECONDS = 60.0
+_MOST_IN_USE = 32  # half of what fits into memory by default: the embeddings of the pair that serves must stay
 Key = tuple[UUID, str]
 Source = Literal["store", "computed"]
 
@@ -71,6 +74,7 @@ class Embeddings:
         metrics.cache_limit.labels("embedding").set(max_bytes)
         metrics.encodes_waiting.set_function(lambda: slots.waiting)
         metrics.encodes_waiting_limit.set(max_queued)
+        self._in_use: OrderedDict[UUID, float] = OrderedDict()  # when an image was last clicked or uploaded
         self._jobs: dict[Key, _Job] = {}
         self._saving: set[asyncio.Task[None]] = set()
 
@@ -80,6 +84,7 @@ class Embeddings:
         The embedding carries the identity of whatever really made it, which is not the model's if the
         operator has just replaced files. Raises ImageNotFound and what the inference raises.
         """
+        self._use(image_id)
         values = self._memory.get((image_id, model.identity))
         if values is not None:
             self._metrics.cache_lookups.labels("embedding", "memory").inc()
@@ -102,8 +107,20 @@ class Embeddings:
             model = self._models.current
         except ServiceError:
             return
+        self._use(image_id)
         if self._slots.waiting < self._max_queued:
             self._job(image_id, model, urgent=False)
+
+    async def prepare(self, model: ServedModel) -> None:
+        """Have the images in use encoded by a model that is about to serve, those used last first.
+
+        Otherwise every one of them would cost its next click an encode.
+        """
+        since = monotonic() - _IN_USE_SECONDS
+        images = [image_id for image_id, used in reversed(self._in_use.items()) if used > since]
+        missing = [image_id for image_id in images if (image_id, model.identity) not in self._memory]
+        if missing:
+            await asyncio.wait([self._job(image_id, model, urgent=False).task for image_id in missing])
 
     async def ready(self, image_id: UUID, model: ServedModel) -> bool:
         """Tell whether a click would find the embedding without the encoder."""
@@ -112,6 +129,7 @@ class Embeddings:
 
     def forget(self, image_id: UUID) -> None:
         """Drop an image's embeddings from memory, and whatever is being made of it."""
+        self._in_use.pop(image_id, None)
         for key in [key for key in self._memory if key[0] == image_id]:
             del self._memory[key]
         for key in [key for key in self._jobs if key[0] == image_id]:
@@ -123,6 +141,12 @@ class Embeddings:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, *self._saving, return_exceptions=True)
+
+    def _use(self, image_id: UUID) -> None:
+        self._in_use[image_id] = monotonic()
+        self._in_use.move_to_end(image_id)
+        if len(self._in_use) > _MOST_IN_USE:
+            self._in_use.popitem(last=False)
 
     def _job(self, image_id: UUID, model: ServedModel, *, urgent: bool) -> _Job:
         key = (image_id, model.identity)

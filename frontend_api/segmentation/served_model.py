@@ -2,14 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 
 import structlog
 
-from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable
+from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable, VersionGone
 from frontend_api.inference import MODEL_NAMES, Inference, ModelName, VersionState
 from frontend_api.metrics import Metrics
 
@@ -44,24 +44,48 @@ class ServedModel:
         return self.identity.partition("/")[2].partition("/")[0]
 
 
+Failures = Callable[[], Mapping[str, str]]
+Prepare = Callable[[ServedModel], Awaitable[None]]
+
+
 class ModelWatch:
     """Follows Triton's model repository and names the pair in service.
 
     Identities come from the graphs themselves, so whatever an operator edits, an embedding of one
     checkpoint never meets another's decoder unnoticed.
 
+    A newer pair takes over once its encoder has confirmed its identity and the images in use are encoded by it; the
+    pair before it serves meanwhile.
+
     Args:
         inference: the model server.
-        metrics: where the pair in service is shown.
+        metrics: where the pair in service and the failed versions are shown.
         interval: seconds between two looks at the repository.
         patience: seconds for which clicks wait for the next pair when one was lost.
+        handover: the most seconds for which a newer pair waits until images in use are encoded by it.
+        failures: what can't be loaded and why, from who knows better than Triton's index, which remembers failures of
+            versions that are gone and says nothing of a ``config.pbtxt`` that can't be read.
     """
 
-    def __init__(self, inference: Inference, metrics: Metrics, *, interval: float, patience: float) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        *,
+        interval: float,
+        patience: float,
+        handover: float,
+        failures: Failures | None = None,
+    ) -> None:
         self._inference = inference
         self._metrics = metrics
         self._interval = interval
         self._patience = patience
+        self._handover = handover
+        self._told_failures = failures
+        self._prepare: Prepare | None = None
+        self._successor: ServedModel | None = None
+        self._confirming: asyncio.Task[None] | None = None
         self._model: ServedModel | None = None
         self._problem = "the model server has not answered yet"
         self._told = ""  # the problem last logged
@@ -93,12 +117,19 @@ class ModelWatch:
                     await self._available.wait()
         return self.current
 
+    def before_handover(self, prepare: Prepare) -> None:
+        """Have `prepare` called with a newer pair before it takes over."""
+        self._prepare = prepare
+
     async def run(self) -> None:
         """Follow Triton's state until cancelled."""
-        while True:
-            await self._check()
-            # While nothing is served somebody waits for it.
-            await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
+        try:
+            while True:
+                await self._check()
+                # While nothing is served somebody waits for it.
+                await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
+        finally:
+            self._stop_confirming()
 
     async def refresh(self, doubted: ServedModel) -> ServedModel:
         """Ask Triton anew because an answer contradicted `doubted`; return the pair now in service.
@@ -120,19 +151,20 @@ class ModelWatch:
         try:
             states = await self._inference.versions()
             self.reachable = True
-            self._serve(await self._newest_pair(states))
+            newest = await self._newest_pair(states)
+            self._note_failures(states)
+            if newest is not None and newest != self._model and self._still_served():
+                self._confirm(newest)
+            elif newest != self._model:
+                self._serve(newest)
+                if newest is not None:
+                    self._confirm(newest)
         except (Unavailable, InferenceTimeout) as error:
             self.reachable = False
             self._problem = str(error)
             self._serve(None)
 
     async def _newest_pair(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> ServedModel | None:
-        self.failures = {
-            f"{name}/{version}": state.reason
-            for name, versions in states.items()
-            for version, state in versions.items()
-            if not state.ready and state.reason and state.reason != "unloaded"
-        }
         encoders, decoders = ({v for v, state in states[name].items() if state.ready} for name in MODEL_NAMES)
         common = sorted(encoders & decoders, reverse=True)
         self._known = {version: pair for version, pair in self._known.items() if version in common}
@@ -148,17 +180,76 @@ class ModelWatch:
                 continue
             if encoder == decoder:
                 return ServedModel(version, encoder)
-            self._problem = (
-                f"version {version} pairs the encoder of {encoder} with the decoder of {decoder}; "
-                "publish both from one checkpoint"
-            )
+            self._problem = _mismatch(version, encoder, decoder)
         return None
+
+    def _still_served(self) -> bool:
+        """Tell whether the pair in service is ready still, as far as is known."""
+        model = self._model
+        return model is not None and self._known.get(model.version, ((), 0))[0] == (model.identity, model.identity)
+
+    def _confirm(self, model: ServedModel) -> None:
+        """Ask the encoder of a pair for its identity, and let the pair take over if it does not serve yet."""
+        if self._successor != model:
+            self._stop_confirming()
+            self._successor = model
+            self._confirming = asyncio.create_task(self._confirmed(model))
+
+    def _stop_confirming(self) -> None:
+        self._successor = None
+        if self._confirming is not None:
+            self._confirming.cancel()
+
+    async def _confirmed(self, model: ServedModel) -> None:
+        try:
+            agrees = await self._inference.identity("sam_encoder", model.version) == model.identity
+            if agrees and self._model != model and self._prepare is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._handover):
+                        await self._prepare(model)
+        except VersionGone:
+            agrees = True
+            self._known.pop(model.version, None)
+        except (Unavailable, InferenceTimeout):
+            agrees = True  # for all we know; otherwise clicks will find out
+        async with self._lock:
+            if self._successor != model:
+                return
+            self._successor = self._confirming = None
+            if not agrees:
+                self._known.pop(model.version, None)
+                self._doubted.add(model.version)
+                await self._look()
+            elif model.version in self._known:
+                self._serve(model)
+
+    def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:
+        """Show what can't be served and why: in the log once, in `failures` and in the metrics as long as it holds."""
+        if self._told_failures is not None:
+            failures = dict(self._told_failures())
+        else:
+            failures = {
+                f"{name}/{version}": state.reason
+                for name, versions in states.items()
+                for version, state in versions.items()
+                if not state.ready and state.reason and state.reason != "unloaded"
+            }
+        for version, (pair, _) in self._known.items():
+            if pair[0] != pair[1]:
+                failures[f"pair/{version}"] = _mismatch(version, *pair)
+        for name in failures.keys() - self.failures.keys():
+            log.error("a version can't be served", version=name, reason=failures[name])
+        if failures.keys() != self.failures.keys():
+            self._metrics.model_failures.clear()
+            for name in failures:
+                self._metrics.model_failures.labels(*name.partition("/")[::2]).set(1)
+        self.failures = failures
 
     async def _identities(self, version: int) -> tuple[str, str]:
         """Return what encoder and decoder of a version carry, asking only where it is unknown or was wrong.
 
-        At first the decoder speaks for both, because asking an encoder can cost an encode; every embedding
-        brings its own identity and is compared before use.
+        At first the decoder speaks for both, because asking an encoder can cost an encode; it is asked when the pair
+        is about to serve, and every embedding brings its own identity and is compared before use.
         """
         pair, due = self._known.get(version, (("", ""), 0.0))
         if version in self._known and (pair[0] == pair[1] or monotonic() < due):
@@ -191,6 +282,13 @@ class ModelWatch:
             return
         self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
         log.info("model in service", version=model.version, identity=model.identity)
+
+
+def _mismatch(version: int, encoder: str, decoder: str) -> str:
+    return (
+        f"version {version} pairs the encoder of {encoder} with the decoder of {decoder}; "
+        "publish both from one checkpoint"
+    )
 
 
 def _listed(versions: set[int]) -> str:

@@ -1,6 +1,8 @@
 """Triton's log, told again in ours."""
 
 import re
+from math import inf
+from pathlib import Path
 from time import monotonic
 
 import structlog
@@ -17,18 +19,55 @@ _NO_NEWS = (
 )
 _LISTENING, _NOT_LISTENING = "Started HTTPService", "failed to start "  # Triton says the one before it tries
 _LOADED, _UNLOADED = "successfully loaded", "successfully unloaded"
+_LOADED_MODEL = re.compile(r"successfully loaded '(?P<model>[^']+)'")
+_CANNOT_LOAD = re.compile(r"failed to load (?:model )?'(?P<model>[^']+)'(?: version (?P<version>\d+))?: (?P<reason>.+)")
+_CANNOT_POLL = re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<reason>.+)")
+_FORGET_SECONDS = 5.0  # a folder that can't be polled is reported every second; that it can be again, never
 _REPEAT_SECONDS = 60.0  # a model that can't be loaded is tried again, and reported, every second
+
+
+class Failures:
+    """What a polling Triton says it can't load and why, by ``model/version``, or ``model`` for the whole folder.
+
+    Args:
+        repository: left out of the reasons, which strangers may read.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self._prefix = f"{repository.resolve()}/"
+        self._reasons: dict[str, tuple[str, float]] = {}
+
+    def take(self, message: str) -> None:
+        """Learn from a line of Triton's."""
+        if match := _LOADED_MODEL.match(message):
+            for name in [name for name in self._reasons if name.partition("/")[0] == match["model"]]:
+                del self._reasons[name]
+        elif match := _CANNOT_LOAD.match(message):
+            name = f"{match['model']}/{match['version']}" if match["version"] else match["model"]
+            self._reasons[name] = (match["reason"].replace(self._prefix, ""), inf)
+        elif match := _CANNOT_POLL.match(message):
+            reason = match["reason"].replace(self._prefix, "")
+            self._reasons[match["model"]] = (reason, monotonic() + _FORGET_SECONDS)
+
+    def current(self) -> dict[str, str]:
+        """Return the reasons that hold now."""
+        now = monotonic()
+        return {name: reason for name, (reason, until) in self._reasons.items() if now < until}
 
 
 class TritonOutput:
     """Passes lines on at their level, the same complaint at most once a minute.
+
+    Args:
+        failures: where what can't be loaded is noted.
 
     Attributes:
         listening: whether this server has come so far as to answer requests.
         last_words: its last error, or what it said last in no form of its own; empty if there was neither.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, failures: Failures) -> None:
+        self._failures = failures
         self.listening = False
         self.last_words = ""
         self._told: dict[str, float] = {}
@@ -41,6 +80,7 @@ class TritonOutput:
         message = message.partition(r"\n\nAt:\n")[0]
         if _TABLE.match(message):
             return
+        self._failures.take(message)
         if level == "I":
             self.listening |= message.startswith(_LISTENING)
             if not message.startswith((_LISTENING, _LOADED, _UNLOADED)):

@@ -16,7 +16,7 @@ from imgr.errors import CannotServe
 from imgr.lifeline import lifeline, tied
 from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import gpu_present, install
-from imgr.triton.output import TritonOutput
+from imgr.triton.output import Failures, TritonOutput
 from imgr.triton.workspace import announce, remove_shared_memory, workspace
 
 log = structlog.stdlib.get_logger("triton")
@@ -29,11 +29,18 @@ _LONGEST_LINE = 2**20
 
 
 @contextlib.asynccontextmanager
-async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[asyncio.Task[NoReturn]]:
+async def running_triton(
+    repository: Path, ports: TritonPorts, failures: Failures
+) -> AsyncIterator[asyncio.Task[NoReturn]]:
     """Keep a tritonserver serving `repository` on 127.0.0.1 while the context is open.
 
     It polls the repository, is restarted on the same ports when it dies, and never outlives this process. It is
     started before the context is entered; whether it answers is for the caller to ask.
+
+    Args:
+        repository: Triton's model repository.
+        ports: where it listens.
+        failures: where what it can't load is noted.
 
     Yields:
         The task that watches it. It ends only by raising CannotServe, if the first start fails.
@@ -46,7 +53,7 @@ async def running_triton(repository: Path, ports: TritonPorts) -> AsyncIterator[
         command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
         announce(folder, repository, ports.http)
         launch = _Launch(command, os.environ | installation.environment, folder, stdin)
-        supervisor = asyncio.create_task(_supervise(launch, await launch.start()))
+        supervisor = asyncio.create_task(_supervise(launch, await launch.start(), failures))
         await asyncio.sleep(0)  # let it begin: a task cancelled before that would not end the process
         try:
             yield supervisor
@@ -79,12 +86,12 @@ class _Launch:
         return process
 
 
-async def _supervise(launch: _Launch, process: asyncio.subprocess.Process) -> NoReturn:
+async def _supervise(launch: _Launch, process: asyncio.subprocess.Process, failures: Failures) -> NoReturn:
     """Restart tritonserver whenever it ends, ever less eagerly while it keeps ending soon."""
     pause, first = 0.0, True
     while True:
         started = monotonic()
-        output = TritonOutput()
+        output = TritonOutput(failures)
         end = _described(await _watch(process, output, launch.folder))
         if first and not output.listening:
             raise CannotServe(f"tritonserver {end} before it could serve; it said: {output.last_words or 'nothing'}")

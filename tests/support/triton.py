@@ -17,6 +17,7 @@ import httpx
 
 from imgr.triton import server
 from imgr.triton.command import TritonPorts, tritonserver_command
+from imgr.triton.output import Failures
 from imgr.triton.ports import free_ports
 
 
@@ -104,7 +105,7 @@ def _command(mode):
 async def _run(repository: Path, ports: TritonPorts) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with server.running_triton(repository, ports) as supervisor:
+    async with server.running_triton(repository, ports, Failures(repository)) as supervisor:
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({supervisor, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if supervisor.done():

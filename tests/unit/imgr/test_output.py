@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 from structlog.testing import capture_logs
 
 from imgr.triton import output
-from imgr.triton.output import TritonOutput
+from imgr.triton.output import Failures, TritonOutput
 
 FAILURE = (
     r"failed to load 'sam_encoder' version 2: Internal: it is broken\n\nAt:\n  /home/me/model.py(38): initialize\n"
@@ -14,7 +16,7 @@ def line(level, message):
 
 
 def told(*lines, to=None):
-    to = to or TritonOutput()
+    to = to or TritonOutput(Failures(Path("/models")))
     with capture_logs() as logs:
         for each in lines:
             to.take(each)
@@ -49,7 +51,7 @@ def test_a_failure_is_told_without_the_place_in_our_code():
 def test_a_failure_that_repeats_every_second_is_told_once_a_minute(monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(output, "monotonic", lambda: now[0])
-    triton = TritonOutput()
+    triton = TritonOutput(Failures(Path("/models")))
     assert len(told(*[line("E", FAILURE)] * 5, line("E", "another"), to=triton)) == 2
     now[0] += 61
     assert len(told(line("E", FAILURE), to=triton)) == 1
@@ -59,8 +61,43 @@ def test_a_failure_after_a_success_is_news():
     assert len(told(line("E", FAILURE), line("I", "successfully loaded 'sam_encoder'"), line("E", FAILURE))) == 3
 
 
+TYPO = "Poll failed for model directory 'sam_decoder': failed to read text proto from /models/sam_decoder/config.pbtxt"
+
+
+def failing(*messages):
+    failures = Failures(Path("/models"))
+    for message in messages:
+        failures.take(message)
+    return failures.current()
+
+
+def test_a_version_that_cannot_be_loaded_is_a_failure_until_its_model_is_loaded():
+    told = ("failed to load 'sam_encoder' version 2: Internal: it is broken", "successfully loaded 'sam_decoder'")
+    assert failing(*told) == {"sam_encoder/2": "Internal: it is broken"}
+    assert failing(*told, "successfully loaded 'sam_encoder'") == {}
+
+
+def test_a_model_without_a_version_to_load_is_a_failure():
+    message = "failed to load model 'sam_encoder': at least one version must be available"
+    assert failing(message) == {"sam_encoder": "at least one version must be available"}
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_as_long_as_it_is_told(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(output, "monotonic", lambda: now[0])
+    failures = Failures(Path("/models"))
+    failures.take(TYPO)
+    assert failures.current() == {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}
+    now[0] += 4
+    failures.take(TYPO)
+    now[0] += 4
+    assert len(failures.current()) == 1
+    now[0] += 4
+    assert failures.current() == {}
+
+
 def test_it_knows_whether_the_server_listens():
-    triton = TritonOutput()
+    triton = TritonOutput(Failures(Path("/models")))
     told(line("I", "Collecting CPU metrics"), to=triton)
     assert not triton.listening
     told(line("I", "Started HTTPService at 127.0.0.1:8000"), to=triton)

@@ -12,13 +12,16 @@ from tests.support.fake_inference import FakeInference
 A, B = "vit_b/fp32/aaaa", "vit_b/fp16/bbbb"
 
 
-def watch(models):
+def watch(models, **options):
     inference = FakeInference(models)
-    return inference, ModelWatch(inference, Metrics(), interval=0.01, patience=0.2)
+    return inference, ModelWatch(inference, Metrics(), interval=0.01, patience=0.2, **{"handover": 1.0} | options)
 
 
 async def served(model_watch):
+    """Look once, and let what follows from it happen."""
     await model_watch._check()
+    if model_watch._confirming is not None:
+        await model_watch._confirming
     return model_watch.current
 
 
@@ -47,20 +50,87 @@ async def test_without_a_ready_version_the_error_says_so():
         await served(model_watch)
 
 
-async def test_an_encoder_of_another_checkpoint_is_found_out_when_doubted_and_both_are_named():
+async def test_where_encoder_and_decoder_do_not_belong_together_both_are_named():
     _, model_watch = watch({3: (A, B)})
-    doubted = await served(model_watch)
     with pytest.raises(NoModelInService) as caught:
-        await model_watch.refresh(doubted)
+        await served(model_watch)
     assert all(words in str(caught.value) for words in ("version 3", A, B, "one checkpoint"))
+    assert model_watch.failures == {"pair/3": str(caught.value).partition(": ")[2]}
 
 
-async def test_a_doubted_mismatch_gives_way_to_an_older_consistent_pair():
+async def test_a_mismatch_gives_way_to_an_older_consistent_pair():
     _, model_watch = watch({1: (A, A), 2: (A, B)})
-    doubted = await served(model_watch)
-    assert doubted.version == 2
-    assert await model_watch.refresh(doubted) == ServedModel(1, A)
     assert await served(model_watch) == ServedModel(1, A)
+    assert list(model_watch.failures) == ["pair/2"]
+
+
+async def test_a_newer_mismatch_never_comes_into_service():
+    inference, model_watch = watch({1: (A, A)})
+    await served(model_watch)
+    inference.models = {1: (A, A), 2: (A, B)}
+    seen = set()
+    for _ in range(20):
+        await model_watch._check()
+        seen.add(model_watch.current.version)
+        await asyncio.sleep(0.001)
+    assert seen == {1}
+    assert list(model_watch.failures) == ["pair/2"]
+    inference.models = {1: (A, A), 2: (B, B)}
+    await asyncio.sleep(0.05)
+    assert await served(model_watch) == ServedModel(2, B)
+    assert model_watch.failures == {}
+
+
+async def test_a_newer_pair_takes_over_once_it_is_prepared():
+    inference, model_watch = watch({1: (A, A)})
+    prepared = asyncio.Event()
+    asked = []
+
+    async def prepare(model):
+        asked.append(model)
+        await prepared.wait()
+
+    model_watch.before_handover(prepare)
+    await served(model_watch)
+    assert asked == []
+    inference.models = {1: (A, A), 2: (B, B)}
+    for _ in range(5):
+        await model_watch._check()
+        await asyncio.sleep(0.001)
+    assert model_watch.current.version == 1
+    assert asked == [ServedModel(2, B)]
+    prepared.set()
+    assert await served(model_watch) == ServedModel(2, B)
+
+
+@pytest.mark.parametrize("left", [{2: (B, B)}, {1: (A, A)}])
+async def test_what_goes_during_a_handover_ends_it(left):
+    inference, model_watch = watch({1: (A, A)})
+    model_watch.before_handover(lambda _: asyncio.sleep(0.05))
+    await served(model_watch)
+    inference.models = {1: (A, A), 2: (B, B)}
+    await model_watch._check()
+    await asyncio.sleep(0.01)
+    inference.models = left
+    await model_watch._check()
+    assert model_watch.current.version in left
+    await asyncio.sleep(0.1)
+    assert model_watch.current.version in left
+
+
+async def test_preparations_that_take_too_long_are_not_waited_for():
+    inference, model_watch = watch({1: (A, A)}, handover=0.02)
+    model_watch.before_handover(lambda _: asyncio.sleep(60))
+    await served(model_watch)
+    inference.models = {1: (A, A), 2: (B, B)}
+    assert (await served(model_watch)).version == 2
+
+
+async def test_failures_are_those_of_who_knows_better():
+    told = {"sam_decoder": "failed to read text proto"}
+    _, model_watch = watch({1: (A, A)}, failures=lambda: told)
+    await served(model_watch)
+    assert model_watch.failures == told
 
 
 async def test_a_silent_server_takes_the_model_out_of_service_and_its_return_brings_it_back():
@@ -74,11 +144,11 @@ async def test_a_silent_server_takes_the_model_out_of_service_and_its_return_bri
     assert (await served(model_watch)).version == 1
 
 
-async def test_a_decoder_is_asked_once_and_an_encoder_never_while_nothing_is_doubted():
+async def test_encoder_and_decoder_are_asked_once_while_nothing_is_doubted():
     inference, model_watch = watch({1: (A, A)})
     for _ in range(5):
         await served(model_watch)
-    assert inference.calls["identity"] == 1
+    assert inference.calls["identity"] == 2
 
 
 async def test_a_doubted_model_is_asked_for_its_identity_anew():
