@@ -45,7 +45,10 @@ def served_version(urls: list[str]) -> int | None:
     """
     ready: list[set[int]] = []
     for url in urls:
-        entries = _asked(url, "v2/repository/index", 5, json={"ready": True}).json()
+        answer = _asked(url, "v2/repository/index", 5, json={"ready": True})
+        if answer.is_error:
+            raise RepositoryError(f"Triton at {url} does not list its models: {answer.status_code} {answer.text}")
+        entries = answer.json()
         ready += [{int(entry["version"]) for entry in entries if entry["name"] == model} for model in MODELS]
     return max(set.intersection(*ready), default=None)
 
@@ -77,10 +80,7 @@ def reload(url: str, version: int) -> None:
 
 def _asked(url: str, path: str, timeout: float, json: object = None) -> httpx.Response:
     try:
-        answer = httpx.post(f"http://{url}/{path}", json=json, timeout=timeout)
-        if json is not None:
-            answer.raise_for_status()
-        return answer
+        return httpx.post(f"http://{url}/{path}", json=json, timeout=timeout)
     except httpx.HTTPError as error:
         raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
 
