@@ -1,21 +1,25 @@
 """Models swapped, edited and broken under load: every answer is one checkpoint's, and none fails."""
 
+import os
 import shutil
-import threading
+import subprocess
+import sys
 import time
-from collections import Counter
-from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
-import numpy as np
 import pytest
 import skimage.data
 
 from export import export
+from export.moves import numbers, withdrawn_folder
+from imgr.rollback import roll_back
 from tests.support.checkpoints import write_checkpoint
-from tests.support.reference import iou
 from tests.support.service import Service
-from tests.support.service_client import ServiceClient, click_fields, png_pixels
+from tests.support.service_client import ServiceClient
+from tests.support.traffic import Traffic
+from tests.support.users import without_privileges
 
 pytestmark = [pytest.mark.triton, pytest.mark.timeout(600)]
 
@@ -24,146 +28,150 @@ MODELS = ("sam_decoder", "sam_encoder")
 
 
 @pytest.fixture(scope="module")
-def second_repository(tmp_path_factory):
-    """A repository with another checkpoint as version 1."""
-    folder = tmp_path_factory.mktemp("second")
-    export(write_checkpoint(folder / "second.pth", seed=1), folder / "repository")
-    return folder / "repository"
+def second(tmp_path_factory):
+    """Another checkpoint."""
+    return write_checkpoint(tmp_path_factory.mktemp("second") / "second.pth", seed=1)
 
 
-class Traffic:
-    """Clients clicking without pause; keeps what they were told."""
-
-    def __init__(self, url, image_ids, clients=8):
-        self.url = url
-        self.image_ids = image_ids
-        self.answers = []  # (seconds, status, image id, scores, mask, detail)
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._click, args=(n,)) for n in range(clients)]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _click(self, n):
-        with httpx.Client(base_url=self.url, timeout=60) as http:
-            while not self._stop.is_set():
-                image_id = self.image_ids[n % len(self.image_ids)]
-                started = time.perf_counter()
-                answer = http.post("/api/run", data=click_fields(image_id, **CLICK, feather_method="none"))
-                seconds = time.perf_counter() - started
-                if answer.status_code == 200:
-                    best = answer.json()["results"]
-                    mask = png_pixels(best[0]["mask"]) > 127
-                    self.answers.append((seconds, 200, image_id, [r["score"] for r in best], mask, ""))
-                else:
-                    self.answers.append((seconds, answer.status_code, image_id, None, None, answer.text))
-
-    def wait_for(self, more=16, seconds=60):
-        """Wait until so many more answers came."""
-        target, deadline = len(self.answers) + more, time.monotonic() + seconds
-        while len(self.answers) < target:
-            assert time.monotonic() < deadline, "the clicks have stopped"
-            time.sleep(0.02)
+@pytest.fixture(scope="module")
+def second_repository(second):
+    """A repository with the other checkpoint as version 1."""
+    export(second, second.parent / "repository")
+    return second.parent / "repository"
 
 
-@contextmanager
-def running(repository, tmp_path):
-    service = Service(repository, tmp_path / "store", tmp_path / "log").wait_until_ready()
-    try:
-        yield service
-    finally:
-        service.stop()
+@dataclass
+class Swapped:
+    """A running service, the repository it serves, and where untouched pairs lie."""
+
+    repository: Path
+    first_source: Path
+    service: Service
+    image_ids: list[str] = field(default_factory=list)
+
+    def health(self):
+        return httpx.get(f"{self.service.url}/health").json()
+
+    def until(self, condition, seconds=60):
+        deadline = time.monotonic() + seconds
+        while not condition(health := self.health()):
+            assert time.monotonic() < deadline, (health, self.service.text()[-3000:])
+            time.sleep(0.05)
+        return health
+
+    def until_served(self, version, identity=None):
+        return self.until(
+            lambda health: (
+                (model := health["model"]) and model["version"] == version and identity in (None, model["identity"])
+            )
+        )["model"]["identity"]
+
+    def known_answers(self):
+        client = ServiceClient(self.service.url)
+        return {image_id: client.masks(image_id, **CLICK) for image_id in self.image_ids}
+
+    def failure_metrics(self):
+        """Return {model/version} as the metric has it."""
+        lines = httpx.get(f"{self.service.url}/metrics").text.splitlines()
+        labels = [line.split('"') for line in lines if line.startswith("imgr_model_load_failure{")]
+        return {f"{model}/{version}".rstrip("/") for _, model, _, version, _ in labels}
+
+    def publish(self, source, version):
+        """Copy a version as an operator would who moves whole folders in."""
+        for model in MODELS:
+            stage = self.repository.parent / f"{model}-{version}"
+            shutil.copytree(source / model / "1", stage)
+            stage.rename(self.repository / model / str(version))
+
+    def replace(self, source, version):
+        """Replace the files of a version in place, one after the other."""
+        for model in MODELS:
+            folder = self.repository / model / str(version)
+            shutil.copy(source / model / "1" / "model.onnx", folder / "new.onnx")
+            (folder / "new.onnx").rename(folder / "model.onnx")
+
+    def delete(self, version):
+        for model in MODELS:
+            shutil.rmtree(self.repository / model / str(version))
 
 
-@pytest.fixture
-def repository(small_repository, tmp_path):
-    return shutil.copytree(small_repository, tmp_path / "repository")
-
-
-def publish(source, target, version):
-    """Copy a version as an operator would who moves whole folders in."""
-    for model in MODELS:
-        stage = target.parent / f"{model}-{version}"
-        shutil.copytree(source / model / "1", stage)
-        stage.rename(target / model / str(version))
-
-
-def withdraw(repository, version):
-    for model in MODELS:
-        shutil.rmtree(repository / model / str(version))
-
-
-def served(service):
-    body = httpx.get(f"{service.url}/health").json()
-    return body["model"] and (body["model"]["version"], body["model"]["identity"])
-
-
-def wait_until_served(service, version, identity=None, seconds=60):
-    deadline = time.monotonic() + seconds
-    while True:
-        model = served(service)
-        if model and model[0] == version and identity in (None, model[1]):
-            return model[1]
-        assert time.monotonic() < deadline, (model, httpx.get(f"{service.url}/health").text, service.text()[-3000:])
-        time.sleep(0.1)
-
-
-def known_answers(service, image_ids):
+@pytest.fixture(scope="module")
+def swapped(small_repository, tmp_path_factory):
+    """A service whose models a test may change, if it changes them back."""
+    folder = tmp_path_factory.mktemp("swapped")
+    repository = shutil.copytree(small_repository, folder / "repository")
+    service = Service(
+        repository, folder / "store", folder / "log", prefix=without_privileges(), model_patience_seconds=4
+    ).wait_until_ready()
     client = ServiceClient(service.url)
-    return {image_id: client.masks(image_id, **CLICK) for image_id in image_ids}
+    image_ids = [client.upload(skimage.data.astronaut()[i * 20 :]) for i in range(3)]
+    yield Swapped(repository, small_repository, service, image_ids)
+    service.stop()
 
 
-def assert_all_right(traffic, *known):
-    failures = Counter((status, detail) for _, status, _, _, _, detail in traffic.answers if status != 200)
-    assert not failures
-    for _, _, image_id, scores, mask, _ in traffic.answers:
-        assert any(
-            np.allclose(scores, answers[image_id][1], atol=1e-3) and iou(mask, answers[image_id][0][0]) > 0.99
-            for answers in known
-        ), "a mask that belongs to neither checkpoint"
+def test_swaps_under_load_fail_no_click_and_mix_no_checkpoints(swapped, second_repository):
+    first_identity = swapped.until_served(1)
+    first = swapped.known_answers()
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK) as traffic:
+        for version in (2, 3):
+            swapped.publish(second_repository, version)
+            second_identity = swapped.until_served(version)
+            assert second_identity != first_identity
+            second = swapped.known_answers()
+            swapped.replace(swapped.first_source, version)
+            swapped.until_served(version, first_identity)
+            traffic.wait_for()
+            swapped.replace(second_repository, version)
+            swapped.until_served(version, second_identity)
+            traffic.wait_for()
+            if version == 2:
+                roll_back(swapped.repository)
+            else:
+                swapped.delete(version)
+            swapped.until_served(1, first_identity)
+            traffic.wait_for()
+    traffic.assert_all_right(first, second)
 
 
-def test_swaps_under_load_fail_no_click_and_mix_no_checkpoints(repository, second_repository, tmp_path):
-    first_source = shutil.copytree(repository, tmp_path / "first")
-    with running(repository, tmp_path) as service:
-        client = ServiceClient(service.url)
-        image_ids = [client.upload(skimage.data.astronaut()[i * 20 :]) for i in range(3)]
-        first_identity = served(service)[1]
-        first = known_answers(service, image_ids)
-        publish(second_repository, repository, 2)
-        second_identity = wait_until_served(service, 2)
-        assert second_identity != first_identity
-        second = known_answers(service, image_ids)
-        withdraw(repository, 2)
-        wait_until_served(service, 1, first_identity)
-        with Traffic(service.url, image_ids) as traffic:
-            for _ in range(2):
-                traffic.wait_for()
-                publish(second_repository, repository, 2)
-                wait_until_served(service, 2, second_identity)
-                traffic.wait_for()
-                for model in MODELS:  # replaced in place: the first checkpoint under the second's number
-                    shutil.copy(first_source / model / "1" / "model.onnx", repository / model / "2" / "new.onnx")
-                    (repository / model / "2" / "new.onnx").rename(repository / model / "2" / "model.onnx")
-                wait_until_served(service, 2, first_identity)
-                traffic.wait_for()
-                withdraw(repository, 2)
-                wait_until_served(service, 1, first_identity)
-        assert_all_right(traffic, first, second)
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_ten_rounds_of_the_commands_under_load_fail_no_click(swapped, second, second_repository):
+    def imgr(*arguments):
+        run = subprocess.run(
+            [sys.executable, "-m", "imgr", *arguments, f"--model-repository={swapped.repository}"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+
+    newest = 1 + max(numbers(swapped.repository / "sam_encoder") | numbers(withdrawn_folder(swapped.repository)))
+    first_identity = swapped.until_served(1)
+    first = swapped.known_answers()
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK) as traffic:
+        for version in range(newest, newest + 20, 2):
+            imgr("export", f"--checkpoint={second}")
+            second_identity = swapped.until_served(version)
+            known = swapped.known_answers()
+            traffic.wait_for()
+            imgr("rollback")
+            swapped.until_served(1, first_identity)
+            traffic.wait_for()
+            swapped.publish(second_repository, version + 1)
+            swapped.until_served(version + 1, second_identity)
+            swapped.replace(swapped.first_source, version + 1)
+            swapped.until_served(version + 1, first_identity)
+            traffic.wait_for()
+            swapped.delete(version + 1)
+            swapped.until_served(1, first_identity)
+            imgr("prune", "--keep=2")
+    traffic.assert_all_right(first, known)
 
 
 def break_file(repository):
-    publish_one = repository / "sam_decoder" / "2"
-    publish_one.mkdir()
-    (publish_one / "model.onnx").write_bytes(b"half a model")
     shutil.copytree(repository / "sam_encoder" / "1", repository / "sam_encoder" / "2")
+    (repository / "sam_decoder" / "2").mkdir()
+    (repository / "sam_decoder" / "2" / "model.onnx").write_bytes(b"half a model")
 
 
 def truncate_file(repository):
@@ -188,16 +196,84 @@ def empty_version(repository):
         (repository / model / "2").mkdir()
 
 
-@pytest.mark.parametrize("break_", [break_file, truncate_file, swap_roles, misspell_configuration, empty_version])
-def test_a_broken_edit_under_load_leaves_the_old_pair_serving(break_, repository, tmp_path):
-    with running(repository, tmp_path) as service:
-        client = ServiceClient(service.url)
-        image_ids = [client.upload(skimage.data.astronaut())]
-        known = known_answers(service, image_ids)
-        with Traffic(service.url, image_ids, clients=4) as traffic:
+def forbid_version(repository):
+    for model in MODELS:
+        shutil.copytree(repository / model / "1", repository / model / "2")
+        (repository / model / "2").chmod(0)
+
+
+def forbid_model(repository):
+    (repository / "sam_encoder").chmod(0)
+
+
+@pytest.mark.parametrize(
+    ("break_", "failures"),
+    [
+        (break_file, {"sam_decoder/2": "ONNX Runtime can't load its model.onnx"}),
+        (truncate_file, {"sam_encoder/2": "ONNX Runtime can't load its model.onnx"}),
+        (swap_roles, {f"{model}/2": "its graph has no input" for model in MODELS}),
+        (misspell_configuration, {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}),
+        (empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}),
+        (forbid_version, {f"{model}/2": "its folder can't be read: Permission denied" for model in MODELS}),
+        (forbid_model, {"sam_encoder": "failed to "}),
+    ],
+)
+def test_a_broken_edit_under_load_is_told_and_leaves_the_old_pair_serving(swapped, break_, failures):
+    if "forbid" in break_.__name__ and os.getuid() == 0 and not without_privileges():
+        pytest.skip("root may read everything, and can't give that up here")
+    swapped.until_served(1)
+    known = swapped.known_answers()
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK, clients=4) as traffic:
+        break_(swapped.repository)
+        try:
+            told = swapped.until(lambda health: health["failed_versions"].keys() == failures.keys())
             traffic.wait_for()
-            break_(repository)
-            time.sleep(4)
-            traffic.wait_for()
-        assert_all_right(traffic, known)
-        assert served(service)[0] == 1
+            assert swapped.health()["model"]["version"] == 1
+            assert swapped.failure_metrics() == failures.keys()
+        finally:
+            mend(swapped)
+        swapped.until(lambda health: not health["failed_versions"])
+    traffic.assert_all_right(known)
+    assert swapped.failure_metrics() == set()
+    for version, reason in failures.items():
+        assert reason in told["failed_versions"][version]
+        assert str(swapped.repository) not in told["failed_versions"][version]
+        lines = [line for line in swapped.service.text().splitlines() if "a version can't be served" in line]
+        assert any(version in line and reason in line for line in lines)
+
+
+def mend(swapped):
+    for model in MODELS:
+        (swapped.repository / model).chmod(0o755)
+        if (swapped.repository / model / "2").exists():
+            (swapped.repository / model / "2").chmod(0o755)
+            shutil.rmtree(swapped.repository / model / "2")
+        config = (swapped.first_source / model / "config.pbtxt").read_text()
+        if (swapped.repository / model / "config.pbtxt").read_text() != config:
+            (swapped.repository / model / "config.pbtxt").write_text(config)
+
+
+def test_two_checkpoints_under_one_number_never_serve_and_are_named_if_nothing_else_can(swapped, second_repository):
+    first_identity = swapped.until_served(1)
+    known = swapped.known_answers()
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK, clients=4) as traffic:
+        for model, source in (("sam_decoder", second_repository), ("sam_encoder", swapped.first_source)):
+            shutil.copytree(source / model / "1", swapped.repository / model / "2")
+        told = swapped.until(lambda health: health["failed_versions"])
+        traffic.wait_for()
+    traffic.assert_all_right(known)
+    assert told["model"]["version"] == 1
+    assert swapped.failure_metrics() == {"pair/2"}
+    mismatch = told["failed_versions"]["pair/2"]
+    assert mismatch.startswith(f"version 2 pairs the encoder of {first_identity} with the decoder of ")
+    swapped.delete(1)
+    try:
+        unserved = swapped.until(lambda health: health["status"] == "unavailable")
+        click = ServiceClient(swapped.service.url).run(swapped.image_ids[0], **CLICK)
+    finally:
+        swapped.publish(swapped.first_source, 1)
+        swapped.delete(2)
+    assert (click.status_code, click.json()["detail"]) == (503, unserved["detail"])
+    assert unserved["detail"] == f"no model can serve clicks: {mismatch}"
+    assert click.headers["retry-after"]
+    swapped.until_served(1, first_identity)

@@ -21,13 +21,13 @@ def free_port():
 class Process:
     """A server started from the command line. It ends with the test."""
 
-    def __init__(self, arguments, url, log: Path, environment):
+    def __init__(self, arguments, url, log: Path, environment, prefix=()):
         self.url = url
         self.log = log
         environment = {k: v for k, v in os.environ.items() if not k.startswith("IMGR_")} | environment
         with log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], stdout=output, stderr=output, env=environment
+                [*prefix, sys.executable, "-m", *arguments], stdout=output, stderr=output, env=environment
             )
 
     @property
@@ -66,7 +66,7 @@ class Process:
 class Service(Process):
     """`imgr serve` with its own Triton."""
 
-    def __init__(self, repository: Path, store: Path, log: Path, **settings):
+    def __init__(self, repository: Path, store: Path, log: Path, prefix=(), **settings):
         port, self.triton_port, self.metrics_port = free_port(), free_port(), free_port()
         super().__init__(
             [
@@ -78,6 +78,7 @@ class Service(Process):
             log,
             {"IMGR_MODEL_REPOSITORY": str(repository), "IMGR_STORE": store.as_uri()}
             | {f"IMGR_{name.upper()}": str(value) for name, value in settings.items()},
+            prefix,
         )  # fmt: skip
 
     def triton_counter(self, name, model):

@@ -40,7 +40,11 @@ class TritonPythonModel:
         # Before ONNX Runtime starts its threads: they inherit it.
         os.nice(int(_parameter(config, "nice") or 0))
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except OSError as error:
+            raise triton.TritonModelException(f"its folder can't be read: {error.strerror}") from None
+        if not there:
             raise triton.TritonModelException("its folder holds no model.onnx")
         try:
             self._session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(args))
