@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 
@@ -46,7 +47,7 @@ def test_a_family_ends_with_its_head_and_so_does_its_guard():
 
 def guards(stdin):
     """Return the other processes that hold the reading end of a lifeline."""
-    pipe = os.readlink(f"/proc/self/fd/{stdin}")
+    pipe = str(Path(f"/proc/self/fd/{stdin}").readlink())
     return [
         process.pid
         for process in psutil.process_iter()
@@ -56,7 +57,7 @@ def guards(stdin):
 
 def held(descriptor):
     try:
-        return os.readlink(descriptor)
+        return str(Path(descriptor).readlink())
     except OSError:
         return None
 
