@@ -1,6 +1,6 @@
 """Clicks while models are swapped: 8 clients click without pause, and an operator does everything that can be done.
 
-    uv run --group test python -m benchmarks.swap [--rounds 10] [--architecture vit_t]
+    uv run --group test python -m benchmarks.swap [--rounds 10] [--minutes 60] [--architecture vit_t]
 
 Both checkpoints are of one architecture with seeded random weights. In each round the second one is exported and
 published on the same machine, rolled back, published again, replaced in place by the first one and deleted. Prints
@@ -43,6 +43,8 @@ class Clock:
         self.phase = "uploading"
         self.seconds: dict[str, list[float]] = defaultdict(list)
         self.failed: list[str] = []
+        self.rounds = 0
+        self.round_seconds = 0.0
 
     async def click_on(self, subject: Subject, image_id: str, photo: Photo) -> None:
         """Click until cancelled; a click counts for every phase that it was waited for in."""
@@ -150,8 +152,9 @@ async def round_(operator: Operator, clock: Clock, folder: Path, kept: dict[str,
     await operator.imgr("prune", "--keep=1")
 
 
-async def measure(rounds: int, architecture: str, folder: Path) -> Clock:
-    """Return what the clicks took."""
+async def measure(rounds: int, minutes: float, architecture: str, folder: Path) -> Clock:
+    """Return what the clicks took, in as many rounds as fit into the time."""
+    end = time.monotonic() + 60 * minutes
     checkpoints = [
         write_checkpoint(folder / f"{seed}.pth", ARCHITECTURES[architecture], seed=seed) for seed in range(2)
     ]
@@ -168,8 +171,11 @@ async def measure(rounds: int, architecture: str, folder: Path) -> Clock:
         clicks = [
             asyncio.create_task(clock.click_on(subject, ids[n % IMAGES], photos[n % IMAGES])) for n in range(CLIENTS)
         ]
-        for _ in range(rounds):
+        while clock.rounds < rounds and time.monotonic() + clock.round_seconds < end:
+            started = time.monotonic()
             await round_(operator, clock, folder, kept)
+            clock.rounds += 1
+            clock.round_seconds = time.monotonic() - started
         for task in clicks:
             task.cancel()
         await asyncio.gather(*clicks, return_exceptions=True)
@@ -178,16 +184,17 @@ async def measure(rounds: int, architecture: str, folder: Path) -> Clock:
 
 def main(
     rounds: Annotated[int, typer.Option(help="how often everything is done")] = 10,
+    minutes: Annotated[float, typer.Option(help="no round begins that would last longer")] = 60.0,
     architecture: Annotated[str, typer.Option(help=f"one of {', '.join(ARCHITECTURES)}")] = "vit_t",
 ) -> None:
     """Measure and print a table."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ.pop("IMGR_TRITON_URL", None)
-        clock = asyncio.run(measure(rounds, architecture, Path(folder)))
+        clock = asyncio.run(measure(rounds, minutes, architecture, Path(folder)))
     machine = description()
     table = Table(
         "", "clicks", "p50 ms", "p95 ms", "p99 ms", "max ms", "p99 / before",
-        title=f"{architecture}, {rounds} rounds, {CLIENTS} clients on {IMAGES} images, {machine['cores']} cores",
+        title=f"{architecture}, {clock.rounds} rounds, {CLIENTS} clients on {IMAGES} images, {machine['cores']} cores",
     )  # fmt: skip
     clock.seconds.pop("uploading", None)
     before = summary(clock.seconds["before"])["p99"]

@@ -101,7 +101,12 @@ def swapped(small_repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("swapped")
     repository = shutil.copytree(small_repository, folder / "repository")
     service = Service(
-        repository, folder / "store", folder / "log", prefix=without_privileges(), model_patience_seconds=4
+        repository,
+        folder / "store",
+        folder / "log",
+        prefix=without_privileges(),
+        model_patience_seconds=4,
+        model_handover_seconds=2,  # clients that leave no time to encode would make it last
     ).wait_until_ready()
     client = ServiceClient(service.url)
     image_ids = [client.upload(skimage.data.astronaut()[i * 20 :]) for i in range(3)]
