@@ -85,9 +85,17 @@ def export(
 ) -> None:
     """Publish a checkpoint as the next version of the model repository."""
     from imgr.exporting import export_with_progress  # noqa: PLC0415
-    from imgr.repository import chosen_repository  # noqa: PLC0415
+    from imgr.repository import LOADED_VERSIONS, chosen_repository, list_versions  # noqa: PLC0415
 
-    publication = export_with_progress(console, checkpoint, chosen_repository(model_repository))
+    repository = chosen_repository(model_repository)
+    publication = export_with_progress(console, checkpoint, repository)
+    for version in list_versions(repository)[:LOADED_VERSIONS]:
+        if version.problem is not None:
+            console.print(
+                f"[yellow]Version {version.number} can't be served ({escape(version.problem)}), and Triton loads the "
+                f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it.[/]",
+                soft_wrap=True,
+            )
     _tell_triton(publication.version)
 
 

@@ -4,6 +4,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from export import Publication
 from imgr.cli import app
 from tests.unit.imgr.test_repository import publish
 
@@ -32,6 +33,18 @@ def test_models_are_listed_from_the_repository_that_the_environment_names(tmp_pa
     assert result.exit_code == 0
     assert "vit_b/fp32/0123456789abcdef" in result.stdout
     assert "2026-05-04 03:02" in result.stdout
+
+
+def test_an_export_beside_a_broken_version_tells_that_it_would_not_be_served(tmp_path, monkeypatch):
+    for number in (1, 2, 3):
+        publish(tmp_path / "models", number)
+    (tmp_path / "models" / "sam_decoder" / "2" / "model.onnx").unlink()
+    monkeypatch.setattr("imgr.exporting.export_with_progress", lambda *_: Publication(3, "vit_b/fp32/0"))
+    result = run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models"))
+    assert "Version 2 can't be served (sam_decoder has no readable model.onnx)" in result.stdout
+    assert "`imgr prune --keep 2` deletes it" in result.stdout
+    run("prune", "--keep", "2", "--model-repository", str(tmp_path / "models"))
+    assert run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models")).stdout == ""
 
 
 def test_a_rollback_and_its_undo_tell_what_they_did(tmp_path):
