@@ -221,7 +221,7 @@ class ModelWatch:
                 self._doubted.add(model.version)
                 await self._look()
             elif model.version in self._known:
-                self._serve(model)
+                self._serve(ServedModel(model.version, model.identity))  # since now
 
     def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:
         """Show what can't be served and why: in the log once, in `failures` and in the metrics as long as it holds."""
