@@ -39,7 +39,7 @@ async def health(services: ServicesDep, response: Response) -> HealthAnswer:
         triton="reachable" if models.reachable else "unreachable",
         model=model,
         detail=detail,
-        failed_versions=models.failures,
+        failed_versions=dict(models.failures),
     )
 
 

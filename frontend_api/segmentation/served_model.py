@@ -12,6 +12,7 @@ import structlog
 from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable, VersionGone
 from frontend_api.inference import MODEL_NAMES, Inference, ModelName, VersionState
 from frontend_api.metrics import Metrics
+from frontend_api.segmentation.failures import FailedVersions, failed_to_load
 
 log = structlog.stdlib.get_logger("imgr.model")
 
@@ -95,8 +96,13 @@ class ModelWatch:
         self._available = asyncio.Event()
         self._doubted: set[int] = set()
         self._lock = asyncio.Lock()
+        self._failed = FailedVersions(metrics)
         self.reachable = False
-        self.failures: dict[str, str] = {}
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """What can't be served and why; see `FailedVersions`."""
+        return self._failed.reasons
 
     @property
     def current(self) -> ServedModel:
@@ -224,26 +230,11 @@ class ModelWatch:
                 self._serve(ServedModel(model.version, model.identity))  # since now
 
     def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:
-        """Show what can't be served and why: in the log once, in `failures` and in the metrics as long as it holds."""
-        if self._told_failures is not None:
-            failures = dict(self._told_failures())
-        else:
-            failures = {
-                f"{name}/{version}": state.reason
-                for name, versions in states.items()
-                for version, state in versions.items()
-                if not state.ready and state.reason and state.reason != "unloaded"
-            }
+        reasons = failed_to_load(states) if self._told_failures is None else dict(self._told_failures())
         for version, (pair, _) in self._known.items():
             if pair[0] != pair[1]:
-                failures[f"pair/{version}"] = _mismatch(version, *pair)
-        for name in failures.keys() - self.failures.keys():
-            log.error("a version can't be served", version=name, reason=failures[name])
-        if failures.keys() != self.failures.keys():
-            self._metrics.model_failures.clear()
-            for name in failures:
-                self._metrics.model_failures.labels(*name.partition("/")[::2]).set(1)
-        self.failures = failures
+                reasons[f"pair/{version}"] = _mismatch(version, *pair)
+        self._failed.note(reasons)
 
     async def _identities(self, version: int) -> tuple[str, str]:
         """Return what encoder and decoder of a version carry, asking only where it is unknown or was wrong.
