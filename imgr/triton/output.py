@@ -22,7 +22,8 @@ _LOADED, _UNLOADED = "successfully loaded", "successfully unloaded"
 _LOADED_MODEL = re.compile(r"successfully loaded '(?P<model>[^']+)'")
 _CANNOT_LOAD = re.compile(r"failed to load (?:model )?'(?P<model>[^']+)'(?: version (?P<version>\d+))?: (?P<reason>.+)")
 _CANNOT_POLL = re.compile(r"Poll failed for model directory '(?P<model>[^']+)': (?P<reason>.+)")
-_FORGET_SECONDS = 5.0  # a folder that can't be polled is reported every second; that it can be again, never
+_CANNOT_READ = re.compile(r"Failed to determine modification time for '(?P<path>[^']+)': (?P<reason>.+)")
+_FORGET_SECONDS = 5.0  # what can't be read is reported every second; that it can be again, never
 _REPEAT_SECONDS = 60.0  # a model that can't be loaded is tried again, and reported, every second
 
 
@@ -46,8 +47,14 @@ class Failures:
             name = f"{match['model']}/{match['version']}" if match["version"] else match["model"]
             self._reasons[name] = (match["reason"].replace(self._prefix, ""), inf)
         elif match := _CANNOT_POLL.match(message):
-            reason = match["reason"].replace(self._prefix, "")
-            self._reasons[match["model"]] = (reason, monotonic() + _FORGET_SECONDS)
+            self._note_for_now(match["model"], match["reason"])
+        elif (match := _CANNOT_READ.match(message)) and match["path"].startswith(self._prefix):
+            model, *rest = match["path"].removeprefix(self._prefix).split("/")
+            self._note_for_now(f"{model}/{rest[0]}" if rest and rest[0].isdecimal() else model, match["reason"])
+
+    def _note_for_now(self, name: str, reason: str) -> None:
+        if self._reasons.get(name, ("", 0.0))[1] < inf:
+            self._reasons[name] = (reason.replace(self._prefix, ""), monotonic() + _FORGET_SECONDS)
 
     def current(self) -> dict[str, str]:
         """Return the reasons that hold now."""

@@ -96,6 +96,23 @@ def test_a_folder_that_cannot_be_read_is_a_failure_as_long_as_it_is_told(monkeyp
     assert failures.current() == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/models/sam_encoder", "sam_encoder"),
+        ("/models/sam_encoder/2", "sam_encoder/2"),
+        ("/models/sam_encoder/2/model.onnx", "sam_encoder/2"),
+        ("/models/sam_encoder/config.pbtxt", "sam_encoder"),
+    ],
+)
+def test_what_cannot_be_read_is_a_failure_of_the_model_or_the_version(path, name):
+    reason = "Internal: failed to open directory"
+    message = f"Failed to determine modification time for '{path}': {reason} {path}"
+    assert failing(message) == {name: f"{reason} {path.removeprefix('/models/')}"}
+    told = "failed to load 'sam_encoder' version 2: Internal: it is broken"
+    assert failing(told, message)["sam_encoder/2"] == "Internal: it is broken"
+
+
 def test_it_knows_whether_the_server_listens():
     triton = TritonOutput(Failures(Path("/models")))
     told(line("I", "Collecting CPU metrics"), to=triton)
