@@ -17,7 +17,7 @@ from frontend_api.segmentation.failures import FailedVersions, failed_to_load
 log = structlog.stdlib.get_logger("imgr.model")
 
 _HURRIED_SECONDS = 0.2
-_RECHECK_EFFORT = 5.0  # an inconsistent pair is asked again after so many times the time that asking took
+_RECHECK_EFFORT = 2.0  # an inconsistent pair is asked again after so many times the time that asking took
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,7 @@ class ModelWatch:
         self._lost = -patience
         self._available = asyncio.Event()
         self._doubted: set[int] = set()
+        self._both_asked: set[int] = set()  # versions whose encoder has spoken for itself
         self._lock = asyncio.Lock()
         self._failed = FailedVersions(metrics)
         self.reachable = False
@@ -208,7 +209,10 @@ class ModelWatch:
 
     async def _confirmed(self, model: ServedModel) -> None:
         try:
-            agrees = await self._inference.identity("sam_encoder", model.version) == model.identity
+            agrees = (
+                model.version in self._both_asked
+                or await self._inference.identity("sam_encoder", model.version) == model.identity
+            )
             if agrees and self._model != model and self._prepare is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._handover):
@@ -248,6 +252,7 @@ class ModelWatch:
         started = monotonic()
         decoder = await self._inference.identity("sam_decoder", version)
         doubted = version in self._doubted or version in self._known
+        (self._both_asked.add if doubted else self._both_asked.discard)(version)
         pair = (await self._inference.identity("sam_encoder", version) if doubted else decoder, decoder)
         asked = monotonic()
         self._known[version] = (pair, asked + _RECHECK_EFFORT * (asked - started))
