@@ -252,8 +252,9 @@ class ModelWatch:
         started = monotonic()
         decoder = await self._inference.identity("sam_decoder", version)
         doubted = version in self._doubted or version in self._known
-        (self._both_asked.add if doubted else self._both_asked.discard)(version)
-        pair = (await self._inference.identity("sam_encoder", version) if doubted else decoder, decoder)
+        encoder = await self._inference.identity("sam_encoder", version) if doubted else decoder
+        self._both_asked = self._both_asked - {version} | ({version} if doubted else set())
+        pair = (encoder, decoder)
         asked = monotonic()
         self._known[version] = (pair, asked + _RECHECK_EFFORT * (asked - started))
         self._doubted.discard(version)
