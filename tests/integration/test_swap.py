@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +11,6 @@ import pytest
 import skimage.data
 
 from export import export
-from export.moves import numbers, withdrawn_folder
 from imgr.rollback import roll_back
 from tests.support.checkpoints import write_checkpoint
 from tests.support.service import Service
@@ -137,41 +134,6 @@ def test_swaps_under_load_fail_no_click_and_mix_no_checkpoints(swapped, second_r
     traffic.assert_all_right(first, second)
 
 
-@pytest.mark.heavy
-@pytest.mark.timeout(1800)
-def test_ten_rounds_of_the_commands_under_load_fail_no_click(swapped, second, second_repository):
-    def imgr(*arguments):
-        run = subprocess.run(
-            [sys.executable, "-m", "imgr", *arguments, f"--model-repository={swapped.repository}"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
-
-    newest = 1 + max(numbers(swapped.repository / "sam_encoder") | numbers(withdrawn_folder(swapped.repository)))
-    first_identity = swapped.until_served(1)
-    first = swapped.known_answers()
-    with Traffic(swapped.service.url, swapped.image_ids, CLICK) as traffic:
-        for version in range(newest, newest + 20, 2):
-            imgr("export", f"--checkpoint={second}")
-            second_identity = swapped.until_served(version)
-            known = swapped.known_answers()
-            traffic.wait_for()
-            imgr("rollback")
-            swapped.until_served(1, first_identity)
-            traffic.wait_for()
-            swapped.publish(second_repository, version + 1)
-            swapped.until_served(version + 1, second_identity)
-            swapped.replace(swapped.first_source, version + 1)
-            swapped.until_served(version + 1, first_identity)
-            traffic.wait_for()
-            swapped.delete(version + 1)
-            swapped.until_served(1, first_identity)
-            imgr("prune", "--keep=2")
-    traffic.assert_all_right(first, known)
-
-
 def break_file(repository):
     shutil.copytree(repository / "sam_encoder" / "1", repository / "sam_encoder" / "2")
     (repository / "sam_decoder" / "2").mkdir()
@@ -200,12 +162,6 @@ def empty_version(repository):
         (repository / model / "2").mkdir()
 
 
-def forbid_version(repository):
-    for model in MODELS:
-        shutil.copytree(repository / model / "1", repository / model / "2")
-        (repository / model / "2").chmod(0)
-
-
 def forbid_model(repository):
     (repository / "sam_encoder").chmod(0)
 
@@ -218,10 +174,6 @@ def forbid_model(repository):
         (swap_roles, {f"{model}/2": "its graph has no input" for model in MODELS}),
         (misspell_configuration, {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}),
         (empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}),
-        (
-            forbid_version,
-            {f"{model}/2": "Internal: " for model in MODELS},
-        ),  # Triton says it in one way, then in another
         (forbid_model, {"sam_encoder": "failed to "}),
     ],
 )
@@ -258,29 +210,3 @@ def mend(swapped):
         config = (swapped.first_source / model / "config.pbtxt").read_text()
         if (swapped.repository / model / "config.pbtxt").read_text() != config:
             (swapped.repository / model / "config.pbtxt").write_text(config)
-
-
-def test_two_checkpoints_under_one_number_never_serve_and_are_named_if_nothing_else_can(swapped, second_repository):
-    first_identity = swapped.until_served(1)
-    known = swapped.known_answers()
-    with Traffic(swapped.service.url, swapped.image_ids, CLICK, clients=4) as traffic:
-        for model, source in (("sam_decoder", second_repository), ("sam_encoder", swapped.first_source)):
-            shutil.copytree(source / model / "1", swapped.repository / model / "2")
-        told = swapped.until(lambda health: health["failed_versions"])
-        traffic.wait_for()
-    traffic.assert_all_right(known)
-    assert told["model"]["version"] == 1
-    assert swapped.failure_metrics() == {"pair/2"}
-    mismatch = told["failed_versions"]["pair/2"]
-    assert mismatch.startswith(f"version 2 pairs the encoder of {first_identity} with the decoder of ")
-    swapped.delete(1)
-    try:
-        unserved = swapped.until(lambda health: health["status"] == "unavailable")
-        click = ServiceClient(swapped.service.url).run(swapped.image_ids[0], **CLICK)
-    finally:
-        swapped.publish(swapped.first_source, 1)
-        swapped.delete(2)
-    assert (click.status_code, click.json()["detail"]) == (503, unserved["detail"])
-    assert unserved["detail"] == f"no model can serve clicks: {mismatch}"
-    assert click.headers["retry-after"]
-    swapped.until_served(1, first_identity)
