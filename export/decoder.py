@@ -14,12 +14,12 @@ from typing import cast
 
 import torch
 from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
-from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
 from export.identity import IdentityConstant
+from export.norm import token_norm
 from export.sam import GRID, IMAGE_SIZE
 
 NOT_A_POINT = -1
@@ -144,7 +144,7 @@ class Upscaling(nn.Module):
         super().__init__()
         first, norm, _, second, _ = decoder.output_upscaling
         self.first = _split_into_quarters(first)
-        self.norm = _token_norm(norm)
+        self.norm = token_norm(norm)
         self.second = _split_into_quarters(second)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -160,8 +160,8 @@ class MaskDownscaling(nn.Module):
     def __init__(self, prompts: PromptEncoder) -> None:
         super().__init__()
         first, first_norm, _, second, second_norm, _, last = prompts.mask_downscaling
-        self.first, self.first_norm = _merge_quarters(first), _token_norm(first_norm)
-        self.second, self.second_norm = _merge_quarters(second), _token_norm(second_norm)
+        self.first, self.first_norm = _merge_quarters(first), token_norm(first_norm)
+        self.second, self.second_norm = _merge_quarters(second), token_norm(second_norm)
         self.last = _merge_quarters(last)
 
     def forward(self, mask: Tensor) -> Tensor:
@@ -198,10 +198,4 @@ def _merge_quarters(conv: nn.Conv2d) -> nn.Linear:
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
     layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()}, assign=True)
-    return layer
-
-
-def _token_norm(norm: LayerNorm2d) -> nn.LayerNorm:
-    layer = nn.LayerNorm(norm.weight.shape[0], eps=norm.eps, device="meta")
-    layer.load_state_dict({"weight": norm.weight.detach(), "bias": norm.bias.detach()}, assign=True)
     return layer

@@ -4,9 +4,11 @@ from typing import cast
 
 import torch
 from segment_anything.modeling import ImageEncoderViT, Sam
+from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
 from export.identity import IdentityConstant
+from export.norm import ChannelNorm
 from export.sam import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
 from export.vit import FoldedViT
 
@@ -20,7 +22,10 @@ class Encoder(nn.Module):
     def __init__(self, sam: Sam, identity: str) -> None:
         super().__init__()
         vit = sam.image_encoder
-        self.image_encoder = FoldedViT(vit) if isinstance(vit, ImageEncoderViT) else vit
+        self.features = (
+            FoldedViT(vit) if isinstance(vit, ImageEncoderViT) else nn.Sequential(vit.patch_embed, vit.layers)
+        )
+        self.neck = nn.Sequential(*(ChannelNorm(m) if isinstance(m, LayerNorm2d) else m for m in vit.neck))
         self.identity = IdentityConstant(identity)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
         self.register_buffer("std", torch.tensor(PIXEL_STD))
@@ -40,5 +45,5 @@ class Encoder(nn.Module):
         inside = (position.view(1, -1, 1, 1) < height) & (position.view(1, 1, -1, 1) < width)
         # SAM pads after normalising, so outside is 0, not the normalised black.
         x = torch.where(inside, (image.float() - self.mean) / self.std, torch.zeros(()))
-        embeddings = self.image_encoder(x.permute(0, 3, 1, 2))
+        embeddings = self.neck(self.features(x.permute(0, 3, 1, 2)))
         return cast(Tensor, embeddings), self.identity(image)

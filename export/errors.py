@@ -4,6 +4,8 @@ ExportError
 ├── UnusableCheckpoint       the file is not a SAM checkpoint this package can export
 ├── IncompatibleGraph        the exporter produced what the served ONNX Runtimes cannot read
 ├── Disagreement             the written graphs do not compute what PyTorch computes
+├── LossOfPrecision          graphs of less precision give other masks
+├── UnusablePictures         the folder of pictures to compare with holds none
 └── UnusableRepository       the model repository cannot be written
 """
 
@@ -22,6 +24,14 @@ class IncompatibleGraph(ExportError):
 
 class Disagreement(ExportError):
     """ONNX Runtime and PyTorch gave different answers to the same question."""
+
+
+class LossOfPrecision(ExportError):
+    """The masks of half precision or integer graphs differ too much from those of full precision."""
+
+
+class UnusablePictures(ExportError):
+    """The folder of pictures to calibrate and compare with cannot be read or holds none."""
 
 
 class UnusableRepository(ExportError):

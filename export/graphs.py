@@ -37,25 +37,17 @@ class Port:
     axes: Mapping[int, str]
 
 
-def write_encoder(sam: Sam, identity: str, metadata: Mapping[str, str], path: Path) -> None:
-    """Write `sam_encoder`; see `Encoder.forward` for its interface.
-
-    Raises:
-        IncompatibleGraph: if the graph is not one that every served ONNX Runtime reads.
-    """
+def encoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Model:
+    """Return `sam_encoder`; see `Encoder.forward` for its interface."""
     inputs = [
         Port("image", torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8), {0: "batch"}),
         Port("image_size", torch.full((2, 2), IMAGE_SIZE, dtype=torch.int32), {0: "batch"}),
     ]
-    _write(Encoder(sam, identity), inputs, ["image_embeddings", "identity"], metadata, path)
+    return _trace(Encoder(sam, identity), inputs, ["image_embeddings", "identity"], metadata)
 
 
-def write_decoder(sam: Sam, identity: str, metadata: Mapping[str, str], path: Path) -> None:
-    """Write `sam_decoder`; see `Decoder.forward` for its interface.
-
-    Raises:
-        IncompatibleGraph: if the graph is not one that every served ONNX Runtime reads.
-    """
+def decoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Model:
+    """Return `sam_decoder`; see `Decoder.forward` for its interface."""
     inputs = [
         Port("image_embeddings", torch.zeros(2, WIDTH, GRID, GRID), {0: "batch"}),
         Port("point_coords", torch.zeros(2, 4, 2), {0: "batch", 1: "points"}),
@@ -63,10 +55,23 @@ def write_decoder(sam: Sam, identity: str, metadata: Mapping[str, str], path: Pa
         Port("mask_input", torch.zeros(2, 1, 4 * GRID, 4 * GRID), {0: "batch"}),
         Port("has_mask_input", torch.zeros(2, 1), {0: "batch"}),
     ]
-    _write(Decoder(sam, identity), inputs, ["low_res_masks", "iou_predictions", "identity"], metadata, path)
+    return _trace(Decoder(sam, identity), inputs, ["low_res_masks", "iou_predictions", "identity"], metadata)
 
 
-def _write(network: nn.Module, inputs: list[Port], outputs: list[str], metadata: Mapping[str, str], path: Path) -> None:
+def save(model: ir.Model, path: Path) -> None:
+    """Write a graph, with large weights in a file beside it.
+
+    Raises:
+        IncompatibleGraph: if the graph is not one that every served ONNX Runtime reads.
+    """
+    refuse_incompatible(model)
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    external = f"{path.name}.data" if weights > EXTERNAL_DATA_ABOVE else None
+    ir.save(model, path, external_data=external)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def _trace(network: nn.Module, inputs: list[Port], outputs: list[str], metadata: Mapping[str, str]) -> ir.Model:
     dimensions = {name: Dim(name) for port in inputs for name in port.axes.values()}
     with warnings.catch_warnings():
         # That inputs share a batch axis is intended.
@@ -83,17 +88,12 @@ def _write(network: nn.Module, inputs: list[Port], outputs: list[str], metadata:
         )
     model = cast(torch.onnx.ONNXProgram, program).model  # None only when it writes a file itself
     ClearMetadataAndDocStringPass()(model)  # among it the paths of source files
-    _store_exact_halves(model)
     model.metadata_props.update(metadata)
     model.producer_name, model.producer_version = "imgr", metadata.get("imgr_version", "")
-    refuse_incompatible(model)
-    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
-    external = f"{path.name}.data" if weights > EXTERNAL_DATA_ABOVE else None
-    ir.save(model, path, external_data=external)
-    onnx.checker.check_model(path, full_check=True)
+    return model
 
 
-def _store_exact_halves(model: ir.Model) -> None:
+def store_exact_halves(model: ir.Model) -> None:
     """Store float32 weights as float16 where that loses nothing, as in checkpoints published in half precision.
 
     A Cast restores them, which ONNX Runtime does once, when it loads the graph: such files are half as large and

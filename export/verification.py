@@ -57,7 +57,7 @@ def _verify_encoder(sam: Sam, path: Path, identity: str, generator: torch.Genera
         image = (0.5 * image + 127.5 * blobs.clamp(0, 1)).to(torch.uint8)
     expected: Tensor = sam.image_encoder(sam.preprocess(image[:, :height, :width].permute(0, 3, 1, 2).float()))
     size = np.array([[height, width]], np.int32)
-    actual, code = _session(path).run(["image_embeddings", "identity"], {"image": image.numpy(), "image_size": size})
+    actual, code = open_graph(path).run(["image_embeddings", "identity"], {"image": image.numpy(), "image_size": size})
     _check_identity("encoder", code, identity)
     error = relative_error(expected.numpy(), actual)
     if not error <= MAX_EMBEDDING_ERROR:
@@ -69,7 +69,7 @@ def _verify_encoder(sam: Sam, path: Path, identity: str, generator: torch.Genera
 
 
 def _verify_decoder(sam: Sam, path: Path, identity: str, embedding: Tensor, generator: torch.Generator) -> None:
-    session = _session(path)
+    session = open_graph(path)
     answers = []
     for number, prompt in enumerate(_prompts(sam, embedding, generator)):
         own_embedding = embedding.roll(7 * number, dims=-1)  # a batch of different images
@@ -191,7 +191,8 @@ def _check_identity(graph: str, codes: NDArray[np.uint8], identity: str) -> None
         raise Disagreement(f"The exported {graph} does not answer with its identity {identity}; nothing was published.")
 
 
-def _session(path: Path) -> onnxruntime.InferenceSession:
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """Open a graph in ONNX Runtime on the CPU, with as many threads as PyTorch has."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -19,7 +19,7 @@ from export.sam import GRID
 
 
 class FoldedViT(nn.Module):
-    """Computes what the given `ImageEncoderViT` computes, and shares its weights."""
+    """Computes what the given `ImageEncoderViT` computes before its neck, and shares its weights."""
 
     pos_embed: Tensor
 
@@ -28,12 +28,10 @@ class FoldedViT(nn.Module):
         self.patch_embed = vit.patch_embed
         self.register_buffer("pos_embed", vit.pos_embed.detach())
         self.blocks = nn.Sequential(*(FoldedBlock(block) for block in vit.blocks))
-        self.neck = vit.neck
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,3,1024,1024] → [B,256,64,64]."""
-        x = self.blocks(self.patch_embed(x) + self.pos_embed)
-        return cast(Tensor, self.neck(x.permute(0, 3, 1, 2)))
+        """[B,3,1024,1024] → [B,C,64,64]."""
+        return cast(Tensor, self.blocks(self.patch_embed(x) + self.pos_embed).permute(0, 3, 1, 2))
 
 
 class FoldedBlock(nn.Module):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -82,13 +82,25 @@ def serve(
 def export(
     checkpoint: Annotated[Path, typer.Option(help="a .pth file of SAM or MobileSAM")],
     model_repository: Repository = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="fp16 for GPUs, int8 (of the encoder) for CPUs with VNNI")
+    ] = "fp32",
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="folder of photos to calibrate fp16 and int8 and to compare masks; else drawn ones"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="publish even if masks differ much from those of fp32")
+    ] = False,
 ) -> None:
     """Publish a checkpoint as the next version of the model repository."""
     from imgr.exporting import export_with_progress  # noqa: PLC0415
     from imgr.repository import LOADED_VERSIONS, chosen_repository, list_versions  # noqa: PLC0415
 
     repository = chosen_repository(model_repository)
-    publication = export_with_progress(console, checkpoint, repository)
+    publication = export_with_progress(
+        console, checkpoint, repository, precision=precision, pictures=pictures, force=force
+    )
     for version in list_versions(repository)[:LOADED_VERSIONS]:
         if version.problem is not None:
             console.print(

@@ -5,18 +5,31 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
 
-from export import ExportError, Publication, export, find_published
+from export import ExportError, Precision, Publication, export, find_published
 from export.publication import republish
 from imgr.errors import ExportFailed
 from imgr.lifeline import lifeline, tied
 from imgr.repository import list_versions
 
+if TYPE_CHECKING:
+    from export.comparison import Comparison
 
-def export_with_progress(console: Console, checkpoint: Path, repository: Path) -> Publication:
+
+def export_with_progress(
+    console: Console,
+    checkpoint: Path,
+    repository: Path,
+    *,
+    precision: Precision = "fp32",
+    pictures: Path | None = None,
+    force: bool = False,
+) -> Publication:
     """Export a checkpoint and tell how it goes. Raises ExportFailed."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as display, _failures_translated():
@@ -24,7 +37,11 @@ def export_with_progress(console: Console, checkpoint: Path, repository: Path) -
         return export(
             checkpoint,
             repository,
+            precision=precision,
+            pictures=pictures,
+            force=force,
             progress=lambda step, done: display.update(task, description=step, completed=done),
+            report=lambda comparison: console.print(_table(comparison, precision)),
         )
 
 
@@ -61,3 +78,15 @@ def _failures_translated() -> Iterator[None]:
         ) from error
     except OSError as error:
         raise ExportFailed(str(error)) from error
+
+
+def _table(comparison: "Comparison", precision: Precision) -> Table:
+    title = f"{precision} against fp32 on {comparison.pictures} pictures"
+    numbers = ("masks", "mean IoU", "95 % are above", "mean error of scores")
+    columns = (Column(number, justify="right") for number in numbers)
+    table = Table("prompt", *columns, title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for row in (*comparison.rows, comparison.overall):
+        table.add_row(
+            row.prompts, str(row.masks), f"{row.mean_iou:.4f}", f"{row.low_iou:.4f}", f"{row.score_error:.4f}"
+        )
+    return table

@@ -8,7 +8,7 @@ import export.graphs
 from export.checkpoint import load
 from export.decoder import Decoder
 from export.errors import IncompatibleGraph
-from export.graphs import refuse_incompatible, write_decoder
+from export.graphs import decoder_graph, refuse_incompatible, save, store_exact_halves
 from export.metadata import read_metadata
 from tests.support.checkpoints import SMALL, random_sam, write_checkpoint
 from tests.unit.export.conftest import open_session
@@ -109,7 +109,7 @@ def test_a_graph_that_older_onnx_runtimes_cannot_read_is_refused(fault, complain
 
 def test_weights_beyond_a_protocol_buffer_lie_beside_the_graph(small_sam, tmp_path, monkeypatch, exported):
     monkeypatch.setattr(export.graphs, "EXTERNAL_DATA_ABOVE", 1_000_000)
-    write_decoder(small_sam, exported.publication.identity, {}, tmp_path / "model.onnx")
+    save(decoder_graph(small_sam, exported.publication.identity, {}), tmp_path / "model.onnx")
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     assert (tmp_path / "model.onnx").stat().st_size < 1_000_000
     beside = open_session(tmp_path / "model.onnx").run(None, PROMPT)
@@ -121,7 +121,9 @@ def test_weights_that_fit_half_precision_are_stored_so_and_change_nothing(tmp_pa
     half, full = tmp_path / "half.pth", write_checkpoint(tmp_path / "full.pth")
     torch.save(random_sam(SMALL).half().state_dict(), half)
     sam = load(half).sam
-    write_decoder(sam, "identity", {}, tmp_path / "model.onnx")
+    graph = decoder_graph(sam, "identity", {})
+    store_exact_halves(graph)
+    save(graph, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size < 0.55 * full.stat().st_size
     masks, scores, _ = open_session(tmp_path / "model.onnx").run(None, PROMPT)
     with torch.inference_mode():

@@ -8,7 +8,7 @@ import torch
 from segment_anything import SamPredictor
 from segment_anything.utils.transforms import ResizeLongestSide
 
-from export.graphs import write_decoder, write_encoder
+from export.graphs import decoder_graph, encoder_graph, save
 from tests.support.checkpoints import VIT_B, VIT_T, random_sam
 from tests.support.reference import iou
 from tests.unit.export.conftest import open_session
@@ -109,8 +109,8 @@ def test_the_small_models_masks_are_those_of_sampredictor(graphs, predictor, ast
 @pytest.mark.heavy  # the service's own parity test asks ViT-B as well
 def test_vit_bs_masks_are_those_of_sampredictor(astronaut, tmp_path):
     sam = random_sam(VIT_B)
-    write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
-    write_decoder(sam, "identity", {}, tmp_path / "decoder.onnx")
+    save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
+    save(decoder_graph(sam, "identity", {}), tmp_path / "decoder.onnx")
     graphs = Graphs(open_session(tmp_path / "encoder.onnx"), open_session(tmp_path / "decoder.onnx"))
     assert_parity(graphs, SamPredictor(sam), astronaut)
 
@@ -133,7 +133,7 @@ def vit_t():
 def test_vit_ts_embeddings_are_those_of_mobilesams_sampredictor(vit_t, graphs, astronaut, tmp_path):
     """Its decoder is everybody's."""
     sam, predictor = vit_t
-    write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
+    save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
     graphs = Graphs(open_session(tmp_path / "encoder.onnx"), graphs.decoder)
     graphs.set_image(astronaut)
     predictor.set_image(astronaut)
@@ -143,7 +143,7 @@ def test_vit_ts_embeddings_are_those_of_mobilesams_sampredictor(vit_t, graphs, a
 @pytest.mark.heavy  # every network's decoder is exported alike
 def test_vit_ts_masks_are_those_of_mobilesams_sampredictor(vit_t, astronaut, tmp_path):
     sam, predictor = vit_t
-    write_encoder(sam, "identity", {}, tmp_path / "encoder.onnx")
-    write_decoder(sam, "identity", {}, tmp_path / "decoder.onnx")
+    save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
+    save(decoder_graph(sam, "identity", {}), tmp_path / "decoder.onnx")
     graphs = Graphs(open_session(tmp_path / "encoder.onnx"), open_session(tmp_path / "decoder.onnx"))
     assert_parity(graphs, predictor, astronaut)
