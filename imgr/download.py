@@ -66,22 +66,22 @@ def download(variant: str, folder: Path, progress: Progress) -> Path:
 def fetch(checkpoint: Checkpoint, folder: Path, progress: Progress) -> Path:
     """Fetch one checkpoint; see `download`."""
     target = folder / checkpoint.filename
-    if target.exists():
-        _verify(target, checkpoint)
-        return target
     part = target.with_name(f"{target.name}.part")
     try:
+        if target.exists():
+            _verify(target, checkpoint)
+            return target
         folder.mkdir(parents=True, exist_ok=True)
         _receive(checkpoint, part, progress)
+        _verify(part, checkpoint)
+        part.rename(target)
     except httpx.HTTPError as error:
         raise DownloadFailed(
             f"{checkpoint.url} could not be fetched ({_reason(error)}); "
             f"run the command again to go on, or fetch the file by hand and put it at {target}"
         ) from error
     except OSError as error:
-        raise DownloadFailed(f"{part} cannot be written: {error.strerror}") from error
-    _verify(part, checkpoint)
-    part.rename(target)
+        raise DownloadFailed(f"{error.filename or part} can't be used: {error.strerror}") from error
     return target
 
 
@@ -94,13 +94,17 @@ def _reason(error: httpx.HTTPError) -> str:
 def _receive(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
     done = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-    # Proxies come from the environment, as httpx does by default.
-    with httpx.stream("GET", checkpoint.url, headers=headers, follow_redirects=True, timeout=30) as answer:
+    with _client() as client, client.stream("GET", checkpoint.url, headers=headers) as answer:
         if answer.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is left to fetch; the hash tells whether that is right
         answer.raise_for_status()
         if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
             done = 0  # the server sends everything again
+        elif not answer.headers.get("content-range", "").startswith(f"bytes {done}-"):
+            raise DownloadFailed(
+                f"{checkpoint.url}: the server sent another part of the file than the one asked for; "
+                f"remove {part} and run the command again"
+            )
         length = answer.headers.get("content-length")
         total = done + int(length) if length else None
         folder = part.parent.resolve()
@@ -114,6 +118,14 @@ def _receive(checkpoint: Checkpoint, part: Path, progress: Progress) -> None:
                 file.write(chunk)
                 done += len(chunk)
                 progress(done, total)
+
+
+def _client() -> httpx.Client:
+    """Return a client that uses the proxies of the environment."""
+    try:
+        return httpx.Client(follow_redirects=True, timeout=30)
+    except ValueError as error:
+        raise DownloadFailed(f"the proxy that the environment names can't be used: {error}") from error
 
 
 def _verify(path: Path, checkpoint: Checkpoint) -> None:

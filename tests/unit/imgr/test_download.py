@@ -1,5 +1,7 @@
 import hashlib
+import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +22,7 @@ class Mirror:
     def __init__(self):
         self.ranges = []
         self.honours_ranges = True
+        self.skips = 0
         self.cut_after = None
         self.status = None
 
@@ -39,6 +42,8 @@ def serving(mirror):
                 return
             body = CONTENT[start:]
             self.send_response(206 if start else 200)
+            if start:
+                self.send_header("Content-Range", f"bytes {start + mirror.skips}-{len(CONTENT) - 1}/{len(CONTENT)}")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             if mirror.cut_after is not None:
@@ -101,6 +106,16 @@ def test_a_server_that_ignores_ranges_sends_everything_again(checkpoint, mirror,
     assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
 
 
+def test_a_server_that_goes_on_elsewhere_than_asked_spoils_no_part(checkpoint, mirror, tmp_path):
+    mirror.cut_after = 3_000_000
+    mirror.skips = 5
+    with pytest.raises(DownloadFailed):
+        fetch(checkpoint, tmp_path, ignore)
+    with pytest.raises(DownloadFailed, match=r"another part of the file .* remove .*weights\.pth\.part"):
+        fetch(checkpoint, tmp_path, ignore)
+    assert (tmp_path / "weights.pth.part").read_bytes() == CONTENT[:3_000_000]
+
+
 def test_a_part_that_was_complete_already_needs_no_further_byte(checkpoint, mirror, tmp_path):
     (tmp_path / "weights.pth.part").write_bytes(CONTENT)
     assert fetch(checkpoint, tmp_path, ignore).read_bytes() == CONTENT
@@ -160,6 +175,47 @@ def test_proxies_of_the_environment_are_used(checkpoint, mirror, tmp_path, monke
     monkeypatch.delenv("NO_PROXY", raising=False)
     assert fetch(Checkpoint("http://weights.invalid/weights.pth", HASH), tmp_path, ignore).read_bytes() == CONTENT
     assert mirror.ranges == [None]
+
+
+def test_a_proxy_that_cannot_be_used_is_told(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "ftp://proxy")
+    with pytest.raises(DownloadFailed, match="the proxy that the environment names can't be used: Unknown scheme"):
+        fetch(checkpoint, tmp_path, ignore)
+
+
+def test_a_socks_proxy_is_used(tmp_path, monkeypatch):
+    def serve_one(listener):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.recv(1000) == b"\x05\x01\x00"  # version 5, one method: no authentication
+            connection.sendall(b"\x05\x00")
+            assert b"weights.invalid" in connection.recv(1000)
+            connection.sendall(b"\x05\x00\x00\x01" + bytes(6))
+            assert connection.recv(10_000).startswith(b"GET /weights.pth ")
+            connection.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(CONTENT)}\r\n\r\n".encode() + CONTENT)
+
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("all_proxy", f"socks5://127.0.0.1:{listener.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as threads:
+            served = threads.submit(serve_one, listener)
+            path = fetch(Checkpoint("http://weights.invalid/weights.pth", HASH), tmp_path, ignore)
+            served.result()
+    assert path.read_bytes() == CONTENT
+
+
+def test_what_lies_in_the_way_is_named(checkpoint, tmp_path):
+    (tmp_path / "weights.pth").mkdir()
+    with pytest.raises(DownloadFailed, match=r"weights\.pth can't be used: Is a directory"):
+        fetch(checkpoint, tmp_path, ignore)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_disk_that_fills_meanwhile_is_told(checkpoint, tmp_path):
+    (tmp_path / "weights.pth.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadFailed, match=r"weights\.pth\.part can't be used: No space left on device"):
+        fetch(checkpoint, tmp_path, ignore)
 
 
 def test_an_unknown_variant_is_told_the_known_ones(tmp_path):
