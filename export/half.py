@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from export.graphs import save
 
@@ -18,6 +19,7 @@ def halve(source: Path, target: Path) -> None:
     """
     model = ir.load(source)
     _halve(model.graph)
+    RemoveUnusedNodesPass()(model)  # among them the weights in full precision
     save(model, target)
 
 
