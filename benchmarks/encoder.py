@@ -3,8 +3,8 @@
     uv run --extra export --group test python -m benchmarks.encoder [--graphs FOLDER] [--rounds N]
 
 The weights are random and seeded: time does not depend on them. All graphs take turns; the table shows medians, and
-the rate counts the multiplications that the arrangement itself makes. Processor time tells more
-than time where others use the machine. The error is the embedding's, relative to the first graph's.
+the rate counts the multiplications that the arrangement itself makes. Processor time tells more than time where others
+use the machine. The error is the embedding's, relative to the first graph's.
 """
 
 import statistics

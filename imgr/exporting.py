@@ -81,7 +81,7 @@ def _failures_translated() -> Iterator[None]:
 
 
 def _table(comparison: "Comparison", precision: Precision) -> Table:
-    title = f"{precision} against fp32 on {comparison.pictures} pictures"
+    title = f"{precision} against fp32, pictures: {comparison.pictures}"
     numbers = ("masks", "mean IoU", "95 % are above", "mean error of scores")
     columns = (Column(number, justify="right") for number in numbers)
     table = Table("prompt", *columns, title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
