@@ -92,8 +92,9 @@ class ArrangedBlock(nn.Module):
         mixed = []
         for head in range(attention.heads):
             parts = []
-            for part in torch.arange(GRID * GRID).chunk(self.arrangement.parts):
-                at = slice(head, head + 1), slice(int(part[0]), int(part[-1]) + 1)
+            step = GRID * GRID // self.arrangement.parts
+            for start in range(0, GRID * GRID, step):
+                at = slice(head, head + 1), slice(start, start + step)
                 bias = (rows[:, *at, :, None] + columns[:, *at, None, :]).flatten(-2)
                 scores = q[:, *at] @ k[:, head : head + 1].transpose(-2, -1) + bias
                 parts.append(scores.softmax(-1) @ v[:, head : head + 1])
