@@ -28,7 +28,7 @@ def test_a_pair_agrees_with_itself_wholly(pair, folder):
     assert comparison.overall.score_error == comparison.embedding_error == 0
 
 
-@pytest.mark.parametrize("factor", [0.8, float("nan")])
+@pytest.mark.parametrize("factor", [0.8, pytest.param(float("nan"), marks=pytest.mark.heavy)])
 def test_another_encoder_gives_other_masks_and_values_that_are_no_numbers_agree_with_nothing(
     pair, folder, tmp_path, factor
 ):

@@ -14,7 +14,7 @@ def embed(sam, frame):
         return Encoder(sam, "").eval()(*(torch.from_numpy(array) for array in frame))[0]
 
 
-@pytest.mark.parametrize("architecture", [SMALL, VIT_T])
+@pytest.mark.parametrize("architecture", [SMALL, pytest.param(VIT_T, marks=pytest.mark.heavy)])
 def test_weights_change_but_not_what_is_computed(architecture):
     sam, (frame, *_) = random_sam(architecture), frames(None)
     smooth = smoothed(sam, [frame])
