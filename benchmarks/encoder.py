@@ -46,21 +46,32 @@ _SHAPE = (GRID * GRID, 768, 3072)  # of a layer of ViT-B's MLP
 
 @dataclass(frozen=True)
 class Arrangement:
-    """Where windows are padded, and how global attention adds its relative positions."""
+    """Where windows are padded, and whether global attention too has its relative positions in queries and keys."""
 
     name: str
     pad_late: bool = False
-    biased: bool = False
-    parts: int = 1  # of a head's queries
+    folded: bool = False
 
 
 ARRANGEMENTS = (
-    Arrangement("folded everywhere, padded first"),
-    Arrangement("one bias in global blocks", biased=True),
-    Arrangement("one bias, padded after qkv", pad_late=True, biased=True),
-    Arrangement("padded after qkv", pad_late=True),
-    Arrangement("one bias, queries in 4 parts", biased=True, parts=4),
+    Arrangement("folded everywhere", folded=True),
+    Arrangement("bias in global blocks"),
+    Arrangement("and padded after qkv", pad_late=True),
 )
+
+
+class HeadByHead(FoldedAttention):
+    """Global attention with the relative positions in queries and keys, as windows have them."""
+
+    def __init__(self, attention: FoldedAttention, span: int) -> None:
+        attention.num_heads = attention.heads
+        super().__init__(attention, span)
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        q = torch.cat([q, rows, columns], dim=-1)
+        k = torch.cat([k, self.one_hot.expand(k.shape[0], self.heads, -1, -1)], dim=-1)
+        heads = zip(*(part.split(1, dim=1) for part in (q, k, v)), strict=True)
+        return torch.cat([(q @ k.transpose(-2, -1)).softmax(-1) @ v for q, k, v in heads], dim=1)
 
 
 class ArrangedBlock(nn.Module):
@@ -69,13 +80,15 @@ class ArrangedBlock(nn.Module):
     def __init__(self, block: FoldedBlock, arrangement: Arrangement) -> None:
         super().__init__()
         self.block, self.arrangement = block, arrangement
+        if arrangement.folded and not block.window:
+            block.attn = HeadByHead(block.attn, GRID)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,64,64,C] → [B,64,64,C]."""
         block = self.block
         y = block.norm1(x)
         if not block.window:
-            y = self._attend_globally(y) if self.arrangement.biased else block.attn(y)
+            y = block.attn(y)
         elif self.arrangement.pad_late:
             y = self._attend_in_windows(y)
         else:
@@ -83,23 +96,6 @@ class ArrangedBlock(nn.Module):
             y = window_unpartition(block.attn(windows), block.window, padded, (GRID, GRID))
         x = x + y
         return cast(Tensor, x + block.mlp(block.norm2(x)))
-
-    def _attend_globally(self, x: Tensor) -> Tensor:
-        attention = self.block.attn
-        q, k, v = _heads(attention, attention.qkv(x))
-        rows, columns = attention._position_scores(q)
-        q = q * q.shape[-1] ** -0.5
-        mixed = []
-        for head in range(attention.heads):
-            parts = []
-            step = GRID * GRID // self.arrangement.parts
-            for start in range(0, GRID * GRID, step):
-                at = slice(head, head + 1), slice(start, start + step)
-                bias = (rows[:, *at, :, None] + columns[:, *at, None, :]).flatten(-2)
-                scores = q[:, *at] @ k[:, head : head + 1].transpose(-2, -1) + bias
-                parts.append(scores.softmax(-1) @ v[:, head : head + 1])
-            mixed.append(torch.cat(parts, 2) if len(parts) > 1 else parts[0])
-        return cast(Tensor, attention.proj(torch.cat(mixed, 1).transpose(1, 2).reshape(x.shape)))
 
     def _attend_in_windows(self, x: Tensor) -> Tensor:
         """Zeros would become the bias: they are added after the layer's product, before its bias."""
@@ -192,20 +188,18 @@ def _seconds(call: Callable[[], object]) -> float:
 def main(
     graphs: Annotated[Path, typer.Option(help="where graphs are kept")] = _GRAPHS,
     rounds: Annotated[int, typer.Option(help="how often each graph runs")] = 3,
-    first: Annotated[int, typer.Option(help="only so many arrangements")] = 3,
     write_only: Annotated[bool, typer.Option(help="only make the graphs")] = False,
 ) -> None:
     """Measure and print the tables."""
     graphs.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(_THREADS)
     console = Console()
-    arrangements = ARRANGEMENTS[:first]
-    products = {arrangement.name: write(graphs, arrangement) for arrangement in arrangements}
+    products = {arrangement.name: write(graphs, arrangement) for arrangement in ARRANGEMENTS}
     if write_only:
         return
     image = np.random.default_rng(0).integers(0, 256, (1, 1024, 1024, 3), np.uint8)
     inputs = {"image": image, "image_size": np.array([[768, 1024]], np.int32)}
-    names = [(arrangement.name, precision) for precision in ("fp32", "int8") for arrangement in arrangements]
+    names = [(arrangement.name, precision) for precision in ("fp32", "int8") for arrangement in ARRANGEMENTS]
     sessions = {name: _session(graphs / f"{'.'.join(name)}.onnx") for name in names}
     peak_calls = peaks(graphs)
     taken: dict[tuple[str, str], list[float]] = {name: [] for name in names}

@@ -1,6 +1,6 @@
 """Compares ways to quantize the quickstart model's encoder to int8: how far masks agree with those of fp32.
 
-    uv run --extra export --group test python -m benchmarks.quantization [--pictures FOLDER]
+    uv run --extra export --group test python -m benchmarks.quantization [--pictures FOLDER] [--count N]
 
 Real SAMs may have channels that tower above the others, which this small model has not. It is therefore measured
 a second time with four channels after each normalisation multiplied by 30 and what reads them divided by it: the same
@@ -69,10 +69,11 @@ def candidates(sam: Sam, examples: list[Frame], folder: Path) -> Iterator[tuple[
 
 def main(
     pictures: Annotated[Path | None, typer.Option(help="folder of photos; else drawn pictures")] = None,
+    count: Annotated[int, typer.Option(help="how many pictures, at most")] = 8,
 ) -> None:
     """Measure and print the table."""
     torch.set_num_threads(2)
-    sam, examples = load(CHECKPOINT).sam, frames(pictures)
+    sam, examples = load(CHECKPOINT).sam, frames(pictures)[:count]
     numbers = (Column(head, justify="right") for head in ("embedding error", "mean IoU", "95 % are above"))
     table = Table("model", "int8 weights", *numbers)
     with TemporaryDirectory() as name:

@@ -1,11 +1,13 @@
-"""SAM's vision transformer, its attention arranged to need little memory.
+"""SAM's vision transformer, its attention arranged to need little memory and time.
 
 The network is `segment_anything`'s `ImageEncoderViT` (Y. Li et al., "Exploring Plain Vision Transformer Backbones
 for Object Detection", arXiv 2203.16527) with the same weights. Its relative positions add, to the score of query
-(y, x) and key (y', x'), q·H[y - y'] + q·W[x - x']. Here these sums are part of the one product of queries and
-keys, since they equal the product of [q·H[y - 0], q·H[y - 1], …, q·W[x - 0], …] with a key's one-hot row and column:
-no tensor of the size of the scores is made but the scores themselves. Where all pixels attend to all, that is done
-for one head after the other: scores of 4096 × 4096 are 64 MiB a head.
+(y, x) and key (y', x'), q·H[y - y'] + q·W[x - x'].
+
+In windows these sums are part of the one product of queries and keys, since they equal the product of
+[q·H[y - 0], q·H[y - 1], …, q·W[x - 0], …] with a key's one-hot row and column: no tensor of the size of the scores is
+made but the scores themselves. Where all pixels attend to all, the longer product costs more than it saves, so the sums
+are added as one bias, for one head after the other: scores of 4096 × 4096 are 64 MiB a head.
 """
 
 from typing import cast
@@ -41,7 +43,7 @@ class FoldedBlock(nn.Module):
         super().__init__()
         self.window = block.window_size  # 0 where all pixels attend to all
         self.norm1, self.norm2, self.mlp = block.norm1, block.norm2, block.mlp
-        self.attn = FoldedAttention(block.attn, self.window or GRID, head_by_head=not self.window)
+        self.attn = FoldedAttention(block.attn, self.window) if self.window else BiasedAttention(block.attn, GRID)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,64,64,C] → [B,64,64,C]."""
@@ -61,11 +63,10 @@ class FoldedAttention(nn.Module):
     offsets: Tensor
     one_hot: Tensor
 
-    def __init__(self, attention: Attention, span: int, *, head_by_head: bool) -> None:
+    def __init__(self, attention: Attention, span: int) -> None:
         super().__init__()
         self.span = span
         self.heads = attention.num_heads
-        self.heads_at_once = 1 if head_by_head else self.heads
         self.qkv, self.proj = attention.qkv, attention.proj
         self.rel_pos_h, self.rel_pos_w = attention.rel_pos_h, attention.rel_pos_w
         position = torch.arange(span)
@@ -80,13 +81,14 @@ class FoldedAttention(nn.Module):
             part.reshape(-1, self.span**2, self.heads, width // self.heads).transpose(1, 2)
             for part in self.qkv(x).split(width, dim=-1)
         )
-        q = torch.cat([q * (width // self.heads) ** -0.5, *self._position_scores(q)], dim=-1)
+        mixed = self._mix(q * (width // self.heads) ** -0.5, k, v, *self._position_scores(q))
+        return cast(Tensor, self.proj(mixed.transpose(1, 2).reshape(x.shape)))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """Attend with scaled queries; all but the last two are [B,heads,span²,C/heads], as is the result."""
+        q = torch.cat([q, rows, columns], dim=-1)
         k = torch.cat([k, self.one_hot.expand(k.shape[0], self.heads, -1, -1)], dim=-1)
-        mixed = [
-            (q @ k.transpose(-2, -1)).softmax(-1) @ v
-            for q, k, v in zip(*(part.split(self.heads_at_once, dim=1) for part in (q, k, v)), strict=True)
-        ]
-        return cast(Tensor, self.proj(torch.cat(mixed, dim=1).transpose(1, 2).reshape(x.shape)))
+        return (q @ k.transpose(-2, -1)).softmax(-1) @ v
 
     def _position_scores(self, q: Tensor) -> tuple[Tensor, Tensor]:
         """[B,heads,span²,C/heads] → what a key's row and its column add, each [B,heads,span²,span]."""
@@ -96,3 +98,15 @@ class FoldedAttention(nn.Module):
         rows = pixels @ by_row
         columns = (pixels.transpose(2, 3) @ by_column).transpose(2, 3)
         return rows.flatten(2, 3), columns.flatten(2, 3)
+
+
+class BiasedAttention(FoldedAttention):
+    """The same with the relative positions added to the scores, head by head."""
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        heads = (part.chunk(self.heads, dim=1) for part in (q, k, v, rows, columns))
+        mixed = [
+            (q @ k.transpose(-2, -1) + (row[..., :, None] + column[..., None, :]).flatten(-2)).softmax(-1) @ v
+            for q, k, v, row, column in zip(*heads, strict=True)
+        ]
+        return torch.cat(mixed, dim=1)
