@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks import machine
 from benchmarks.photos import SIZES
 from benchmarks.plots import plots
-from benchmarks.tables import tables
+from benchmarks.tables import show_tables, tables
 
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
@@ -44,12 +41,7 @@ def show(output: Path) -> None:
     """Print all tables, draw the plots, and renew both in the document beside the folder."""
     results = _read(output)
     found = tables(results)
-    console = Console()
-    for title, head, rows in found:
-        table = Table(*head, title=title)
-        for row in rows:
-            table.add_row(*(cell.replace("**", "") for cell in row))
-        console.print(table)
+    show_tables(found)
     drawn = plots(results, output)
     document = output.with_suffix(".md")
     if document.exists():

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks import clicks, load, models, resources
+from benchmarks import click, load, models, resources
 from benchmarks.floor import Floor
 from benchmarks.models import Model
 from benchmarks.photos import Photo
@@ -40,18 +40,18 @@ class Run:
 
 async def _clicks(run: Run) -> Any:
     model, floor = run.model, Floor(run.model.repository)
-    photos = [Photo("1800×1200", "medium")] if run.name == "vit_b" else clicks.all_photos(run.sizes)
+    photos = [Photo("1800×1200", "medium")] if run.name == "vit_b" else click.all_photos(run.sizes)
     rounds = {"imgr": run.times(24), "peer": run.times(6), "baseline": 2}
     async with contextlib.AsyncExitStack() as stack:
         subjects = [await stack.enter_async_context(running(name, model)) for name in rounds]
-        return await clicks.repeated_clicks(subjects, floor, photos, rounds, run.progress)
+        return await click.repeated_clicks(subjects, floor, photos, rounds, run.progress)
 
 
 async def _uploads(run: Run) -> Any:
     model, floor = run.model, Floor(run.model.repository)
     async with running("imgr", model) as imgr, running("peer", model) as peer, running("baseline", model) as baseline:
         sizes = ["1800×1200"] if run.name == "vit_b" else run.sizes
-        return await clicks.uploads([imgr, peer, baseline], floor, sizes, run.times(5), run.progress)
+        return await click.uploads([imgr, peer, baseline], floor, sizes, run.times(5), run.progress)
 
 
 async def _load(run: Run) -> Any:
@@ -78,18 +78,18 @@ async def _contention(run: Run) -> Any:
 
 
 async def _stages(run: Run) -> Any:
-    return clicks.stages(Floor(run.model.repository), clicks.all_photos(run.sizes), run.times(20), run.progress)
+    return click.stages(Floor(run.model.repository), click.all_photos(run.sizes), run.times(20), run.progress)
 
 
 async def _batches(run: Run) -> Any:
     return {
-        "rows": clicks.batches(Floor(run.model.repository, spin=False), [1, 2, 4, 8, 16], run.times(10), run.progress)
+        "rows": click.batches(Floor(run.model.repository, spin=False), [1, 2, 4, 8, 16], run.times(10), run.progress)
     }
 
 
 async def _wire(run: Run) -> Any:
     async with running("imgr", run.model) as imgr:
-        return await resources.wire(imgr, clicks.all_photos(run.sizes), run.times(10), run.progress)
+        return await resources.wire(imgr, click.all_photos(run.sizes), run.times(10), run.progress)
 
 
 async def _startup(run: Run) -> Any:

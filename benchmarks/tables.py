@@ -1,7 +1,10 @@
 """Results as tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from benchmarks.goals import behind_peer, goals
 
@@ -27,10 +30,19 @@ def tables(results: dict[str, Any]) -> list[TitledTable]:
     return found
 
 
+def show_tables(found: Iterable[TitledTable]) -> None:
+    """Print tables on the terminal."""
+    console = Console()
+    for title, head, rows in found:
+        table = Table(*head, title=title)
+        for row in rows:
+            table.add_row(*(cell.replace("**", "") for cell in row))
+        console.print(table)
+
+
 def _clicks(rows: Rows) -> TitledTable:
-    head = (
-        "photo", "mask", "covers", "imgr p50", "p95", "p99", "floor p50", "over floor", "peer p50", "baseline p50",
-    )  # fmt: skip
+    others = (f"{name} p50" for name in _others(rows[0]))
+    head = ("photo", "mask", "covers", "imgr p50", "p95", "p99", "floor p50", "over floor", *others)
     return "Repeated click, one client, ms: median (quartiles)", head, [_click(row) for row in rows]
 
 
@@ -45,9 +57,12 @@ def _click(row: dict[str, Any]) -> Cells:
         f"{row['imgr']['p99']:.0f}",
         _spread(row["floor"]),
         f"{row['over_floor']:.2f}",
-        _spread(row["peer"]),
-        _spread(row["baseline"]),
+        *(_spread(row[name]) for name in _others(row)),
     )
+
+
+def _others(row: dict[str, Any]) -> list[str]:
+    return [name for name in ("peer", "baseline") if name in row]
 
 
 def _uploads(rows: Rows) -> TitledTable:

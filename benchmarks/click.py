@@ -1,5 +1,11 @@
-"""One client: repeated clicks, uploads and the first click after one, turn by turn with everybody."""
+"""One client: repeated clicks, uploads and the first click after one, turn by turn with everybody.
 
+    uv run --group test python -m benchmarks.click
+
+measures a repeated click on an 1800×1200 photo against the floor, and the stages of one.
+"""
+
+import asyncio
 import base64
 import io
 import time
@@ -14,9 +20,11 @@ from PIL import Image
 
 from benchmarks.floor import Floor
 from benchmarks.machine import summary
+from benchmarks.models import quickstart
 from benchmarks.photos import MASKS, SIZES, Photo
 from benchmarks.progress import Progress
-from benchmarks.subjects import Subject
+from benchmarks.subjects import Subject, running
+from benchmarks.tables import show_tables, tables
 
 Row = dict[str, Any]
 
@@ -144,3 +152,16 @@ def _shares(answer: bytes) -> list[float]:
     masks = [result["mask"].partition(",")[2] for result in orjson.loads(answer)["results"]]
     pixels = (np.asarray(Image.open(io.BytesIO(base64.b64decode(mask)))) for mask in masks)
     return [round(float((mask > 127).mean()), 4) for mask in pixels]
+
+
+async def _against_the_floor() -> None:
+    model, progress = quickstart(), Progress()
+    floor, photos = Floor(model.repository), all_photos(["1800×1200"])
+    async with running("imgr", model) as imgr:
+        clicks = await repeated_clicks([imgr], floor, photos, {"imgr": 24}, progress)
+    measured = {"clicks": clicks, "stages": stages(floor, photos, 20, progress)}
+    show_tables(table for table in tables({model.name: measured}) if "must hold" not in table[0])
+
+
+if __name__ == "__main__":
+    asyncio.run(_against_the_floor())
