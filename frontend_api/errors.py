@@ -13,7 +13,8 @@ ServiceError
 │   ├── TritonUnavailable 503  Triton does not answer
 │   │   └── VersionGone   503  Triton no longer serves the version asked for
 │   ├── NoModelInService  503  no encoder and decoder of one checkpoint are ready
-│   └── StoreUnavailable  503  uploads cannot be read or written
+│   ├── StoreUnavailable  503  uploads cannot be read or written
+│   └── NoRoom            503  a request's body cannot be put down while it arrives
 └── InferenceTimeout      504  inference outlasted the configured time-out
 
 The message is one sentence for the client: what was wrong and what would be right. It never holds a
@@ -86,6 +87,13 @@ class NoModelInService(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """The object store can't be read or written."""
+
+
+class NoRoom(Unavailable):
+    """A request's body can't be put into the temporary folder while it arrives."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no room for the request now; try again shortly")
 
 
 class InferenceTimeout(ServiceError):

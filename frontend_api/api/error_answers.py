@@ -6,7 +6,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from frontend_api.errors import ServiceError, Unavailable, status_of
+from frontend_api.errors import NoRoom, ServiceError, Unavailable, status_of
 from frontend_api.metrics import Metrics
 
 log = structlog.stdlib.get_logger("imgr.errors")
@@ -24,8 +24,11 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
         return answer(error, status_of(error), str(error), headers)
 
-    async def http_error(_: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if isinstance(error.__cause__, OSError):  # FastAPI blames the client for a body that it could not put down
+            log.error("a request could not be received", error=str(error.__cause__))
+            return await service_error(request, NoRoom())
         return answer(error, error.status_code, str(error.detail), dict(error.headers or {}))
 
     async def validation_error(_: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ import orjson
 from numpy.typing import NDArray
 from starlette.requests import Request
 
-from frontend_api.errors import InvalidField, InvalidPrompt, InvalidRequest
+from frontend_api.errors import InvalidField, InvalidPrompt, InvalidRequest, NoRoom
 from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.segmentation.clicks import Click
 from frontend_api.settings import Settings
@@ -19,10 +19,19 @@ _MAX_FEATHER_WIDTH = 256.0
 
 
 async def read_fields(request: Request) -> Mapping[str, Any]:
-    """Return the body's fields. Raises InvalidRequest for a body that is no JSON object, InvalidField for no body."""
+    """Return the body's fields.
+
+    Raises:
+        InvalidRequest: the body is no JSON object.
+        InvalidField: there is no body of a known kind.
+        NoRoom: the body can't be put down.
+    """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        return await request.form()
+        try:
+            return await request.form()
+        except OSError as error:
+            raise NoRoom from error
     if content_type != "application/json":
         raise InvalidField("the body must be a form (multipart or urlencoded) or JSON, named by Content-Type")
     try:

@@ -1,6 +1,7 @@
 """POST /api/upload/image, GET and DELETE /api/images/{id}."""
 
 import io
+import tempfile
 import time
 import uuid
 
@@ -52,6 +53,17 @@ def test_too_many_bytes_are_413_whether_declared_or_streamed(open_client, photo_
     answer = client.post("/api/upload/image", files={"file": ("photo.jpg", bytes(100_000))})
     assert answer.status_code == 413
     assert set(answer.json()) == {"detail"}
+
+
+@pytest.mark.parametrize("path", ["/api/upload/image", "/api/run"])
+def test_a_body_that_finds_no_room_in_the_temporary_folder_is_503_and_not_the_clients_fault(
+    client, monkeypatch, tmp_path, path
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    answer = client.post(path, files={"file": ("photo.jpg", bytes(2 * 2**20))})
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": "there is no room for the request now; try again shortly"}
+    assert answer.headers["retry-after"]
 
 
 def test_too_many_pixels_are_413(open_client, photo_jpeg):
