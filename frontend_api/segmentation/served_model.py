@@ -164,8 +164,6 @@ class ModelWatch:
                 self._confirm(newest)
             elif newest != self._model:
                 self._serve(newest)
-                if newest is not None:
-                    self._confirm(newest)
         except (Unavailable, InferenceTimeout) as error:
             self.reachable = False
             self._problem = str(error)
@@ -196,7 +194,7 @@ class ModelWatch:
         return model is not None and self._known.get(model.version, ((), 0))[0] == (model.identity, model.identity)
 
     def _confirm(self, model: ServedModel) -> None:
-        """Ask the encoder of a pair for its identity, and let the pair take over if it does not serve yet."""
+        """Ask the encoder of a newer pair for its identity, and let the pair take over."""
         if self._successor != model:
             self._stop_confirming()
             self._successor = model
@@ -213,7 +211,7 @@ class ModelWatch:
                 model.version in self._both_asked
                 or await self._inference.identity("sam_encoder", model.version) == model.identity
             )
-            if agrees and self._model != model and self._prepare is not None:
+            if agrees and self._prepare is not None:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._handover):
                         await self._prepare(model)
@@ -244,7 +242,7 @@ class ModelWatch:
         """Return what encoder and decoder of a version carry, asking only where it is unknown or was wrong.
 
         At first the decoder speaks for both, because asking an encoder can cost an encode; it is asked when the pair
-        is about to serve, and every embedding brings its own identity and is compared before use.
+        is about to take over from another, and every embedding brings its own identity and is compared before use.
         """
         pair, due = self._known.get(version, (("", ""), 0.0))
         if version in self._known and (pair[0] == pair[1] or monotonic() < due):

@@ -197,7 +197,7 @@ def test_a_broken_edit_under_load_is_told_and_leaves_the_old_pair_serving(swappe
     for version, reason in failures.items():
         assert reason in told["failed_versions"][version]
         assert str(swapped.repository) not in told["failed_versions"][version]
-        lines = [line for line in swapped.service.text().splitlines() if "a version can't be served" in line]
+        lines = [line for line in swapped.service.log.read_text().splitlines() if "a version can't be served" in line]
         assert any(version in line and reason in line for line in lines)
 
 

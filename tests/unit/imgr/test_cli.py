@@ -39,7 +39,7 @@ def test_an_export_beside_a_broken_version_tells_that_it_would_not_be_served(tmp
     for number in (1, 2, 3):
         publish(tmp_path / "models", number)
     (tmp_path / "models" / "sam_decoder" / "2" / "model.onnx").unlink()
-    monkeypatch.setattr("imgr.exporting.export_with_progress", lambda *_: Publication(3, "vit_b/fp32/0"))
+    monkeypatch.setattr("imgr.exporting.export_with_progress", lambda *_, **__: Publication(3, "vit_b/fp32/0"))
     result = run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models"))
     assert "Version 2 can't be served (sam_decoder has no readable model.onnx)" in result.stdout
     assert "`imgr prune --keep 2` deletes it" in result.stdout
