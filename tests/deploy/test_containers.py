@@ -60,6 +60,7 @@ def image(root):
             "UV_COMPILE_BYTECODE": "0",
             "UV_LINK_MODE": "hardlink",
             "UV_PYTHON": sys.executable,
+            "UV_SYSTEM_CERTS": "true",  # as pyproject.toml has it, which uv does not read when it fetches a tool
         }
     )
     environment.pop("VIRTUAL_ENV", None)
