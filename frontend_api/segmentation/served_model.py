@@ -173,7 +173,7 @@ class ModelWatch:
         encoders, decoders = ({v for v, state in states[name].items() if state.ready} for name in MODEL_NAMES)
         common = sorted(encoders & decoders, reverse=True)
         self._known = {version: pair for version, pair in self._known.items() if version in common}
-        self._problem = (
+        problem = (
             "no version is ready in both sam_encoder and sam_decoder "
             f"(ready encoders: {_listed(encoders)}; ready decoders: {_listed(decoders)})"
         )
@@ -181,11 +181,12 @@ class ModelWatch:
             try:
                 encoder, decoder = await self._identities(version)
             except (Unavailable, InferenceTimeout) as error:
-                self._problem = f"version {version} does not answer: {error}"
+                problem = f"version {version} does not answer: {error}"
                 continue
             if encoder == decoder:
                 return ServedModel(version, encoder)
-            self._problem = _mismatch(version, encoder, decoder)
+            problem = _mismatch(version, encoder, decoder)
+        self._problem = problem  # only now: meanwhile clicks are told the last one
         return None
 
     def _still_served(self) -> bool:

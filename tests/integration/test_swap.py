@@ -162,6 +162,12 @@ def empty_version(repository):
         (repository / model / "2").mkdir()
 
 
+def forbid_version(repository):
+    for model in MODELS:
+        shutil.copytree(repository / model / "1", repository / model / "2")
+        (repository / model / "2").chmod(0)
+
+
 def forbid_model(repository):
     (repository / "sam_encoder").chmod(0)
 
@@ -174,6 +180,8 @@ def forbid_model(repository):
         (swap_roles, {f"{model}/2": "its graph has no input" for model in MODELS}),
         (misspell_configuration, {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}),
         (empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}),
+        # Triton says it in one way, then in another.
+        (forbid_version, {f"{model}/2": "Internal: " for model in MODELS}),
         (forbid_model, {"sam_encoder": "failed to "}),
     ],
 )
@@ -210,3 +218,29 @@ def mend(swapped):
         config = (swapped.first_source / model / "config.pbtxt").read_text()
         if (swapped.repository / model / "config.pbtxt").read_text() != config:
             (swapped.repository / model / "config.pbtxt").write_text(config)
+
+
+def test_two_checkpoints_under_one_number_never_serve_and_are_named_if_nothing_else_can(swapped, second_repository):
+    first_identity = swapped.until_served(1)
+    known = swapped.known_answers()
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK, clients=4) as traffic:
+        for model, source in (("sam_decoder", second_repository), ("sam_encoder", swapped.first_source)):
+            shutil.copytree(source / model / "1", swapped.repository / model / "2")
+        told = swapped.until(lambda health: health["failed_versions"])
+        traffic.wait_for()
+    traffic.assert_all_right(known)
+    assert told["model"]["version"] == 1
+    assert swapped.failure_metrics() == {"pair/2"}
+    mismatch = told["failed_versions"]["pair/2"]
+    assert mismatch.startswith(f"version 2 pairs the encoder of {first_identity} with the decoder of ")
+    swapped.delete(1)
+    try:
+        unserved = swapped.until(lambda health: health["status"] == "unavailable")
+        click = ServiceClient(swapped.service.url).run(swapped.image_ids[0], **CLICK)
+    finally:
+        swapped.publish(swapped.first_source, 1)
+        swapped.delete(2)
+    assert (click.status_code, click.json()["detail"]) == (503, unserved["detail"])
+    assert unserved["detail"] == f"no model can serve clicks: {mismatch}"
+    assert click.headers["retry-after"]
+    swapped.until_served(1, first_identity)
