@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 import skimage.data
 
 from export import export
+from export.moves import numbers
 from imgr.rollback import roll_back
 from tests.support.checkpoints import write_checkpoint
 from tests.support.service import Service
@@ -132,6 +135,40 @@ def test_swaps_under_load_fail_no_click_and_mix_no_checkpoints(swapped, second_r
         swapped.until_served(1, first_identity)
         traffic.wait_for()
     traffic.assert_all_right(first, second)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1800)
+def test_ten_rounds_of_the_commands_under_load_fail_no_click(swapped, second, second_repository):
+    def imgr(*arguments):
+        command = [sys.executable, "-m", "imgr", *arguments, f"--model-repository={swapped.repository}"]
+        run = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+
+    def newest():
+        return max(numbers(swapped.repository / "sam_encoder"))
+
+    first_identity = swapped.until_served(1)
+    answers = [swapped.known_answers()]
+    with Traffic(swapped.service.url, swapped.image_ids, CLICK) as traffic:
+        for _ in range(10):
+            imgr("export", f"--checkpoint={second}")
+            second_identity = swapped.until_served(newest())
+            answers[1:] = [swapped.known_answers()]
+            traffic.wait_for()
+            imgr("rollback")
+            swapped.until_served(1, first_identity)
+            traffic.wait_for()
+            version = newest() + 1
+            swapped.publish(second_repository, version)
+            swapped.until_served(version, second_identity)
+            swapped.replace(swapped.first_source, version)
+            swapped.until_served(version, first_identity)
+            traffic.wait_for()
+            swapped.delete(version)
+            swapped.until_served(1, first_identity)
+            imgr("prune", "--keep=2")
+    traffic.assert_all_right(*answers)
 
 
 def break_file(repository):
