@@ -1,9 +1,11 @@
 """The adapter alone, for ``uvicorn frontend_api.main:app``; settings come from the environment."""
 
+from frontend_api.allocator import keep_freed_memory
 from frontend_api.application import create_app
 from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
 
+keep_freed_memory()
 _settings = Settings()
 configure_logs(_settings.log_format)
 app = create_app(_settings)

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop
 from rich.console import Console
 
+from frontend_api.allocator import keep_freed_memory
 from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
 from imgr.configuration import read_settings
@@ -53,6 +54,7 @@ def serve(
         model_repository=model_repository, triton_url=None if external else f"127.0.0.1:{ports.http}"
     )
     configure_logs(settings.log_format)
+    keep_freed_memory()
     require_free(host, port, "the REST API", "--port")
     if not external:
         require_free("127.0.0.1", ports.http, "Triton's HTTP endpoint", "--triton-http-port")

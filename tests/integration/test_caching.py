@@ -16,23 +16,26 @@ def encodes(service):
 
 
 def test_later_clicks_never_run_the_encoder_again_here_or_on_another_replica(service, tmp_path):
-    store = tmp_path / "store"
-    first = Adapter([service.triton_port], store.as_uri(), tmp_path / "first.log").wait_until_ready()
-    before = encodes(service)
-    client = ServiceClient(first.url)
-    image_id = client.upload(skimage.data.coffee())
-    expected = client.run(image_id, **CLICK)
-    assert expected.status_code == 200
-    assert client.run(image_id, **CLICK).json() == expected.json()
-    client.wait_until_encoded(image_id)
-    assert encodes(service) == before + 1
+    def adapter(name):
+        log = tmp_path / f"{name}.log"
+        return Adapter([service.triton_port], (tmp_path / "store").as_uri(), log)
 
-    second = Adapter([service.triton_port], store.as_uri(), tmp_path / "second.log").wait_until_ready()
-    assert ServiceClient(second.url).run(image_id, **CLICK).json() == expected.json()
-    first.process.kill()
-    first.process.wait()
-    third = Adapter([service.triton_port], store.as_uri(), tmp_path / "third.log").wait_until_ready()
-    assert ServiceClient(third.url).run(image_id, **CLICK).json() == expected.json()
-    second.stop()
-    third.stop()
+    before = encodes(service)
+    with adapter("first") as first:
+        client = ServiceClient(first.wait_until_ready().url)
+        image_id = client.upload(skimage.data.coffee())
+        expected = client.run(image_id, **CLICK)
+        assert expected.status_code == 200
+        assert client.run(image_id, **CLICK).json() == expected.json()
+        client.wait_until_encoded(image_id)
+        assert encodes(service) == before + 1
+
+        with adapter("second") as second:
+            second.wait_until_ready()
+            assert ServiceClient(second.url).run(image_id, **CLICK).json() == expected.json()
+        first.process.kill()
+        first.process.wait()
+    with adapter("third") as third:
+        third.wait_until_ready()
+        assert ServiceClient(third.url).run(image_id, **CLICK).json() == expected.json()
     assert encodes(service) == before + 1

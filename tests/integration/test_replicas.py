@@ -5,9 +5,9 @@ import io
 import itertools
 import shutil
 import signal
-import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,7 @@ from tests.support.object_store import ObjectStore
 from tests.support.reference import iou
 from tests.support.service import Adapter
 from tests.support.service_client import ServiceClient, click_fields, png_pixels
+from tests.support.traffic import Clients
 from tests.support.triton import Triton
 
 pytestmark = pytest.mark.triton
@@ -66,7 +67,7 @@ def cluster(small_repository, tmp_path):
         yield Cluster(nginx.wait_until_ready().url, adapters, tritons, repositories)
 
 
-class Traffic:
+class Traffic(Clients):
     """People at addresses of their own who click, and one who uploads, all without pause.
 
     Attributes:
@@ -76,27 +77,17 @@ class Traffic:
     """
 
     def __init__(self, url, image_ids, clients=4):
+        actions = (*[self._click] * clients, self._upload)
+        super().__init__(partial(self._repeat, action, n) for n, action in enumerate(actions, 2))
         self.answers, self.uploads, self.cut = [], [], []
-        self._url, self._image_ids, self._stop = url, image_ids, threading.Event()
-        self._threads = [threading.Thread(target=self._repeat, args=(self._click, n)) for n in range(2, 2 + clients)]
-        self._threads.append(threading.Thread(target=self._repeat, args=(self._upload, 2 + clients)))
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        self._url, self._image_ids = url, image_ids
 
     def _repeat(self, action, n):
         # nginx sends each address to one adapter.
         transport = httpx.HTTPTransport(local_address=f"127.0.0.{n}")
         with httpx.Client(base_url=self._url, timeout=60, transport=transport) as http:
             for turn in itertools.count(n):
-                if self._stop.is_set():
+                if self.stopping.is_set():
                     break
                 try:
                     action(http, turn)
@@ -117,7 +108,7 @@ class Traffic:
         answer = http.post("/api/upload/image", files={"file": ("a.jpg", buffer.getvalue())})
         image_id = answer.json()["image_id"] if answer.status_code == 200 else None
         self.uploads.append((answer.status_code, answer.headers.get("retry-after"), image_id))
-        self._stop.wait(0.5)
+        self.stopping.wait(0.5)
 
     def wait_for(self, more=12, seconds=60):
         """Wait until so many more clicks, and one more upload, were answered with 200."""

@@ -52,6 +52,12 @@ class Process:
     def text(self):
         return self.log.read_text(errors="replace")[-8000:]
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
     def stop(self, how=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(how)

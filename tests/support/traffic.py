@@ -4,6 +4,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 import numpy as np
@@ -23,17 +24,12 @@ class Answer:
     detail: str
 
 
-class Traffic:
-    """Clients clicking the same prompt on some images, without pause while the context is open."""
+class Clients:
+    """Threads that run while the context is open, each until `stopping` is set."""
 
-    def __init__(self, url, image_ids, prompt, clients=8):
-        self.answers = []
-        self._url = url
-        self._prompt = prompt
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._click, args=(image_ids[n % len(image_ids)],)) for n in range(clients)
-        ]
+    def __init__(self, targets):
+        self.stopping = threading.Event()
+        self._threads = [threading.Thread(target=target) for target in targets]
 
     def __enter__(self):
         for thread in self._threads:
@@ -41,13 +37,23 @@ class Traffic:
         return self
 
     def __exit__(self, *_):
-        self._stop.set()
+        self.stopping.set()
         for thread in self._threads:
             thread.join()
 
+
+class Traffic(Clients):
+    """Clients clicking the same prompt on some images, without pause."""
+
+    def __init__(self, url, image_ids, prompt, clients=8):
+        super().__init__(partial(self._click, image_ids[n % len(image_ids)]) for n in range(clients))
+        self.answers = []
+        self._url = url
+        self._prompt = prompt
+
     def _click(self, image_id):
         with httpx.Client(base_url=self._url, timeout=60) as http:
-            while not self._stop.is_set():
+            while not self.stopping.is_set():
                 answer = http.post("/api/run", data=click_fields(image_id, **self._prompt, feather_method="none"))
                 if answer.status_code == 200:
                     results = answer.json()["results"]
