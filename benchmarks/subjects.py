@@ -59,7 +59,7 @@ class Subject:
                 answer.raise_for_status()
                 if (await answer.json())["embedding_ready"]:
                     return
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.025)  # to ask more often would take the encoder's processor time
 
     async def click(self, image_id: str, box: list[float]) -> bytes:
         """Ask for the candidates of one box; return the answer."""

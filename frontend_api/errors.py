@@ -77,6 +77,10 @@ class TritonUnavailable(Unavailable):
     """Triton does not answer, or not sensibly."""
 
 
+class RegionUnknown(TritonUnavailable):
+    """Triton does not know the shared memory that a request refers to: it has restarted."""
+
+
 class VersionGone(TritonUnavailable):
     """Triton no longer serves the model version that was asked for."""
 

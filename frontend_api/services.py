@@ -54,7 +54,11 @@ async def open_services(
     async with AsyncExitStack() as stack:
         if inference is None:
             inference = await stack.enter_async_context(
-                TritonPool(settings.triton_url.split(","), settings.triton_timeout_seconds)
+                TritonPool(
+                    settings.triton_url.split(","),
+                    settings.triton_timeout_seconds,
+                    settings.triton_shared_memory_bytes,
+                )
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         images = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))

@@ -23,6 +23,12 @@ class Settings(BaseSettings):
     triton_timeout_seconds: float = Field(
         60.0, gt=0, description="longest wait for one inference before the client gets 504"
     )
+    triton_shared_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="memory for embeddings that a Triton on this machine reads, else clicks carry them; "
+        "`imgr serve` takes 64 MiB for its own",
+    )
     model_poll_seconds: float = Field(1.0, gt=0, description="how often Triton is asked which model versions are ready")
 
     model_patience_seconds: float = Field(

@@ -51,7 +51,7 @@ def serve(
     ports = TritonPorts(triton_http_port or free[1], triton_metrics_port or free[2])
     external = "IMGR_TRITON_URL" in os.environ
     settings = read_settings(
-        model_repository=model_repository, triton_url=None if external else f"127.0.0.1:{ports.http}"
+        model_repository=model_repository, own_triton=None if external else f"127.0.0.1:{ports.http}"
     )
     configure_logs(settings.log_format)
     keep_freed_memory()

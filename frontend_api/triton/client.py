@@ -12,9 +12,10 @@ from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable, VersionGone
+from frontend_api.errors import InferenceTimeout, RegionUnknown, Saturated, TritonUnavailable, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import EMBEDDING_SHAPE, MODEL_NAMES, Embedding, Masks, ModelName, VersionState
+from frontend_api.triton.shared_embeddings import EMBEDDING_BYTES, Place, SharedEmbeddings
 
 _PROBE_INPUTS: dict[ModelName, dict[str, NDArray[Any]]] = {
     "sam_encoder": {
@@ -37,15 +38,18 @@ class TritonClient:
     Args:
         url: ``host:port`` of the HTTP endpoint.
         timeout: seconds after which an inference is given up.
+        shared_memory: bytes of embeddings to share with a Triton on this machine; 0 for another's.
     """
 
-    def __init__(self, url: str, timeout: float) -> None:
+    def __init__(self, url: str, timeout: float, shared_memory: int = 0) -> None:
         # Admission control bounds the requests; the connection pool must not queue them a second time.
         self._client = InferenceServerClient(url, conn_limit=0, conn_timeout=timeout)
         self._timeout = timeout
+        self._shared = SharedEmbeddings(self._client, shared_memory)
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._shared.close()
         await self._client.close()
 
     async def versions(self) -> Mapping[ModelName, Mapping[int, VersionState]]:
@@ -71,38 +75,35 @@ class TritonClient:
 
     async def encode(self, version: int, image: NDArray[np.uint8], size: tuple[int, int]) -> Embedding:
         """Encode an image in the model's frame."""
-        inputs: dict[str, NDArray[Any]] = {"image": image, "image_size": np.array(size, np.int32)}
+        inputs: dict[str, NDArray[Any] | Place] = {"image": image, "image_size": np.array(size, np.int32)}
         answer = await self._infer("sam_encoder", version, inputs, ("image_embeddings", "identity"))
         return Embedding(answer["image_embeddings"], _text(answer["identity"]))
 
     async def decode(self, version: int, embedding: Embedding, prompt: ModelPrompt) -> Masks:
         """Decode one prompt on one embedding."""
-        inputs: dict[str, NDArray[Any]] = {
-            "image_embeddings": embedding.values,
-            "point_coords": prompt.point_coords,
-            "point_labels": prompt.point_labels,
-            "mask_input": prompt.mask_input,
-            "has_mask_input": prompt.has_mask_input,
-        }
         outputs = ("low_res_masks", "iou_predictions", "identity")
-        answer = await self._infer("sam_decoder", version, inputs, outputs)
+        async with self._translated_errors(), self._shared.lend(embedding.values) as place:
+            inputs: dict[str, NDArray[Any] | Place] = {
+                "image_embeddings": embedding.values if place is None else place,
+                "point_coords": prompt.point_coords,
+                "point_labels": prompt.point_labels,
+                "mask_input": prompt.mask_input,
+                "has_mask_input": prompt.has_mask_input,
+            }
+            answer = await self._infer("sam_decoder", version, inputs, outputs)
         return Masks(answer["low_res_masks"], answer["iou_predictions"], _text(answer["identity"]))
 
     async def _infer(
-        self, model: ModelName, version: int, inputs: Mapping[str, NDArray[Any]], outputs: tuple[str, ...]
+        self, model: ModelName, version: int, inputs: Mapping[str, NDArray[Any] | Place], outputs: tuple[str, ...]
     ) -> dict[str, NDArray[Any]]:
         """Run one request of batch size one; tensors go and come without their batch axis."""
-        tensors = []
-        for name, values in inputs.items():
-            tensor = InferInput(name, [1, *values.shape], np_to_triton_dtype(values.dtype))
-            tensors.append(tensor.set_data_from_numpy(values[np.newaxis]))
         # Else aiohttp offers gzip, and Triton spends tens of milliseconds to make floats a tenth smaller.
         headers = {"Accept-Encoding": "identity"}
         propagate.inject(headers)  # the trace goes on in Triton
         async with self._translated_errors():
             result = await self._client.infer(
                 model,
-                tensors,
+                [_tensor(name, values) for name, values in inputs.items()],
                 model_version=str(version),
                 timeout=int(1e6 * self._timeout),  # in Triton's queue, in microseconds
                 outputs=[InferRequestedOutput(name) for name in outputs],
@@ -125,6 +126,16 @@ class TritonClient:
             raise TritonUnavailable("the model server does not answer; try again shortly") from error
 
 
+def _tensor(name: str, values: NDArray[Any] | Place) -> InferInput:
+    """Return an input of batch size one."""
+    if isinstance(values, Place):
+        tensor = InferInput(name, [1, *EMBEDDING_SHAPE], "FP32")
+        return tensor.set_shared_memory(values.region, EMBEDDING_BYTES, values.offset)
+    return InferInput(name, [1, *values.shape], np_to_triton_dtype(values.dtype)).set_data_from_numpy(
+        values[np.newaxis]
+    )
+
+
 def _translated(error: InferenceServerException) -> Exception:
     """Map Triton's message to our error tree; Triton has no codes finer than the HTTP status."""
     message = error.message() or ""
@@ -134,6 +145,8 @@ def _translated(error: InferenceServerException) -> Exception:
         return InferenceTimeout("the request waited too long in the model server's queue")
     if any(words in message for words in ("not found", "not ready", "unknown model", "is not available")):
         return VersionGone("the model version was just replaced; try again")
+    if "shared memory region" in message:
+        return RegionUnknown("the model server has restarted; try again shortly")
     return TritonUnavailable("the model server could not run the model; try again shortly")
 
 

@@ -55,11 +55,13 @@ class TritonPool:
     Args:
         names: ``host:port`` of HTTP endpoints; a host that resolves to several addresses stands for all.
         timeout: seconds after which an inference is given up.
+        shared_memory: bytes of embeddings to share with each Triton that is on this machine.
     """
 
-    def __init__(self, names: Iterable[str], timeout: float) -> None:
+    def __init__(self, names: Iterable[str], timeout: float, shared_memory: int = 0) -> None:
         self._names = list(names)
         self._timeout = timeout
+        self._shared_memory = shared_memory
         self._members: dict[str, _Member] = {}
 
     async def __aenter__(self) -> Self:
@@ -180,7 +182,7 @@ class TritonPool:
         if self._members and addresses != self._members.keys():
             log.info("the model servers changed", before=sorted(self._members), now=sorted(addresses))
         for address in addresses - self._members.keys():
-            self._members[address] = _Member(address, TritonClient(address, self._timeout))
+            self._members[address] = _Member(address, TritonClient(address, self._timeout, self._shared_memory))
         for address in self._members.keys() - addresses:
             member = self._members.pop(address)
             member.left = True

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import httpx
 import numpy as np
 import psutil
 import pytest
@@ -28,10 +29,15 @@ def tritonserver(service):
     return next(p for p in psutil.Process(service.pid).children() if p.name() == "tritonserver")
 
 
+def shared_regions(service):
+    return httpx.post(f"http://127.0.0.1:{service.triton_port}/v2/systemsharedmemory/status").json()
+
+
 def test_killing_triton_yields_503_only_and_right_masks_again_within_15_seconds(fragile):
     client = ServiceClient(fragile.url)
     image_id = client.upload(skimage.data.coffee())
     expected, _ = client.masks(image_id, **CLICK)
+    assert len(shared_regions(fragile)) == 1
     answers, stop = [], threading.Event()
 
     def traffic():
@@ -60,6 +66,7 @@ def test_killing_triton_yields_503_only_and_right_masks_again_within_15_seconds(
     assert {status for _, status, _ in answers} == {200, 503}
     assert all(retry_after for _, status, retry_after in answers if status == 503)
     np.testing.assert_array_equal(client.masks(image_id, **CLICK)[0], expected)
+    assert len(shared_regions(fragile)) == 1, "clicks carry their embeddings to the new Triton"
 
 
 def test_uploads_survive_a_killed_service_and_nothing_of_it_stays_behind(fragile, small_repository, tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable, VersionGone
+from frontend_api.errors import InferenceTimeout, RegionUnknown, Saturated, TritonUnavailable, VersionGone
 from frontend_api.triton.client import TritonClient
 
 
@@ -30,6 +30,7 @@ def failing(error):
         (InferenceServerException("Request timeout expired"), InferenceTimeout),
         (InferenceServerException("Request for unknown model: 'sam_decoder' version 3 is not found"), VersionGone),
         (InferenceServerException("Request for unknown model: 'sam_decoder' has no available versions"), VersionGone),
+        (InferenceServerException("Unable to find shared memory region: 'embeddings'"), RegionUnknown),
         (InferenceServerException("Internal: something new"), TritonUnavailable),
         (TimeoutError(), InferenceTimeout),
         (aiohttp.ServerDisconnectedError(), TritonUnavailable),

@@ -66,7 +66,7 @@ def tritons(monkeypatch):
             return self[address]
 
     tritons = Tritons()
-    monkeypatch.setattr(pool_module, "TritonClient", lambda address, _: tritons[address])
+    monkeypatch.setattr(pool_module, "TritonClient", lambda address, *_: tritons[address])
     return tritons
 
 
