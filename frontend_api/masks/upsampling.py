@@ -63,7 +63,9 @@ def upsample_mask(logits: NDArray[np.float32], height: int, width: int) -> Boxed
     box = Box(rows.start, columns.start, rows.start + len(rows.low), columns.start + len(columns.low))
     inside = np.empty((box.height, box.width), np.bool_)
     if inside.size:
-        narrowed = _transposed(columns.interpolate(_transposed(frame)))
+        frame_rows, rows = rows.cut()
+        frame_columns, columns = columns.cut()
+        narrowed = _transposed(columns.interpolate(_transposed(frame[frame_rows, frame_columns])))
         strip = max(1, _STRIP_PIXELS // box.width)  # floats of one strip stay in the processor's cache
         for first in range(0, box.height, strip):
             part = slice(first, first + strip)
@@ -115,6 +117,11 @@ class _Axis:
 
     def part(self, which: slice) -> "_Axis":
         return _Axis(self.start + which.start, self.low[which], self.high[which], self.weight[which])
+
+    def cut(self) -> tuple[slice, "_Axis"]:
+        """Return the part of the source that is read, and the axis that reads it from that part alone."""
+        read = slice(int(self.low[0]), int(self.high[-1]) + 1)
+        return read, _Axis(self.start, self.low - read.start, self.high - read.start, self.weight)
 
     def interpolate(self, source: NDArray[np.float32]) -> NDArray[np.float32]:
         """Interpolate along the first axis of [n, m]."""
