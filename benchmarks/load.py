@@ -44,6 +44,19 @@ async def open_loop(
     return rows
 
 
+async def people(
+    subject: Subject, capacity: float, share: float, count: int, seconds: float, progress: Progress
+) -> Row:
+    """Let so many people click, each looking at an answer for a random time, at a share of `capacity` in all."""
+    ids = await _uploaded(subject, count, progress)
+    between = count / (share * capacity)
+    pause, row = between, Row()
+    for part in (seconds / 4, seconds):  # the first finds out how much of the time between two clicks is the answer's
+        row = await _loaded(subject, _clients(subject, ids, count, part, pause))
+        pause += between - count / row["throughput"]
+    return {"clients": count, "share": row["throughput"] / capacity} | row
+
+
 def floor_cpu_seconds(floor: Floor, rounds: int) -> float:
     """Return the processor seconds of the least work of one click, as the clients above make them."""
     photo = Photo(_SIZE, _MASK)
@@ -125,13 +138,20 @@ async def _runs(subject: Subject) -> tuple[float, float]:
     return await subject.decoder_runs() if subject.name == "imgr" else (0.0, 0.0)
 
 
-def _clients(subject: Subject, ids: Ids, count: int, seconds: float) -> Clicks:
+def _clients(subject: Subject, ids: Ids, count: int, seconds: float, pause: float = 0) -> Clicks:
+    """Let so many clients click, each after a random pause of so many seconds on average."""
+
     async def clicks(times: list[float]) -> float:
         begin = time.perf_counter()
 
         async def client(number: int) -> None:
             image_id, photo = ids[number % len(ids)]
-            while (start := time.perf_counter()) < begin + seconds:
+            random = np.random.default_rng(number)
+            while True:
+                left = begin + seconds - time.perf_counter()
+                await asyncio.sleep(min(left, random.exponential(pause)))
+                if (start := time.perf_counter()) >= begin + seconds:
+                    break
                 await subject.click(image_id, photo.box(len(times)))
                 times.append(time.perf_counter() - start)
 

@@ -69,7 +69,8 @@ async def _arrivals(run: Run) -> Any:
     async with running("imgr", run.model) as imgr:
         capacity = (await load.closed_loop(imgr, [16], 16, seconds / 4, run.progress))[-1]["throughput"]
         opened = await load.open_loop(imgr, capacity, [0.5, 0.8, 0.95], seconds, run.progress)
-    return {"capacity": capacity, "open": opened}
+        people = await load.people(imgr, capacity, 0.8, 16, seconds, run.progress)
+    return {"capacity": capacity, "open": opened, "people": people}
 
 
 async def _contention(run: Run) -> Any:

@@ -91,12 +91,13 @@ def _load(load: dict[str, Any]) -> TitledTable:
 
 
 def _arrivals(arrivals: dict[str, Any]) -> TitledTable:
-    title = f"Open-loop arrivals; capacity {arrivals['capacity']:.2f} clicks/s"
+    title = f"Clicks at a share of the capacity, which is {arrivals['capacity']:.2f} clicks/s"
+    people = arrivals["people"]
     rows = [
-        (f"{100 * row['share']:.0f} %", f"{row['throughput']:.2f}", *_latency(row["latency"]), _batch(row))
-        for row in arrivals["open"]
+        (who, f"{100 * row['share']:.0f} %", f"{row['throughput']:.2f}", *_latency(row["latency"]), _batch(row))
+        for who, row in (*(("open loop", row) for row in arrivals["open"]), (f"{people['clients']} people", people))
     ]
-    return title, ("of capacity", "clicks/s", "p50 ms", "p95", "p99", "batch"), rows
+    return title, ("who", "of capacity", "clicks/s", "p50 ms", "p95", "p99", "batch"), rows
 
 
 def _contention(contention: dict[str, Any]) -> TitledTable:

@@ -24,7 +24,11 @@ RESULTS = {
         "closed": [{"clients": 16, "images": 1, "batch": 3.4} | LOADED],
         "closed_peer": [{"clients": 16, "images": 1} | LOADED],
     },
-    "arrivals": {"capacity": 5, "open": [{"share": 0.8, "batch": 1.5} | LOADED]},
+    "arrivals": {
+        "capacity": 5,
+        "open": [{"share": 0.8, "batch": 1.5} | LOADED],
+        "people": {"clients": 16, "share": 0.8} | LOADED,
+    },
     "contention": {"idle": TIMES, "uploading": TIMES},
     "stages": [{"photo": "800×534", "mask": "small", "cpu_ms": {"decoder": 60.0, "refine": 2.0}}],
     "batches": {"rows": [{"batch": 2, "ms": 41.0, "cpu_ms": 80.0, "resident_mb": 400.0}]},
