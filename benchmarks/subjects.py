@@ -52,14 +52,14 @@ class Subject:
             answer.raise_for_status()
             return (await answer.json())["image_id"]
 
-    async def ready(self, image_id: str) -> None:
-        """Wait until a click needs no encoder."""
+    async def ready(self, image_id: str, every: float = 0.025) -> None:
+        """Wait until a click needs no encoder; asking often takes processor time from the encoder."""
         while self.name == "imgr":
             async with self.http.get(f"{self.url}/api/images/{image_id}") as answer:
                 answer.raise_for_status()
                 if (await answer.json())["embedding_ready"]:
                     return
-            await asyncio.sleep(0.025)  # to ask more often would take the encoder's processor time
+            await asyncio.sleep(every)
 
     async def click(self, image_id: str, box: list[float]) -> bytes:
         """Ask for the candidates of one box; return the answer."""
