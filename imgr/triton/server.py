@@ -139,25 +139,27 @@ async def _end_with_child(process: asyncio.subprocess.Process) -> None:
     dead: set[int] = set()
     while True:
         await asyncio.sleep(_CHILD_SECONDS)
-        still_dead = dead_children(process.pid) & dead  # Triton reaps within moments those it ends itself
-        if still_dead:
+        # In a thread: it reads a hundred small files, and under load waits for the interpreter's lock after each.
+        found = await asyncio.to_thread(dead_children, process.pid)
+        if still_dead := found & dead:  # Triton reaps within moments those it ends itself
             log.error("the process of a model died; ending tritonserver to start anew", pids=sorted(still_dead))
             process.kill()
             return
-        dead = dead_children(process.pid)
+        dead = found
 
 
 def dead_children(pid: int) -> set[int]:
     """Return the children of a process that have ended and that it has not waited for."""
-    children = {
-        child for thread in Path(f"/proc/{pid}/task").glob("*/children") for child in thread.read_text().split()
-    }
-    return {int(child) for child in children if _state(child) == "Z"}
+    threads = Path(f"/proc/{pid}/task").glob("*")
+    children = {child for thread in threads for child in _read(thread / "children").split()}
+    states = {child: _read(Path(f"/proc/{child}/stat")).rpartition(")")[2].split() for child in children}
+    return {int(child) for child, state in states.items() if state[:1] == ["Z"]}
 
 
-def _state(pid: str) -> str:
+def _read(path: Path) -> str:
+    """Return what a file of /proc says, nothing if its process or thread is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return path.read_text()
     except OSError:
         return ""
 
