@@ -55,7 +55,7 @@ async def _uploads(run: Run) -> Any:
 
 
 async def _load(run: Run) -> Any:
-    model, seconds, progress = run.model, 3 if run.quick else 7, run.progress
+    model, seconds, progress = run.model, 3 if run.quick else 20, run.progress
     allowed = load.allowed_throughput(load.floor_cpu_seconds(Floor(model.repository, spin=False), run.times(30)))
     async with running("peer", model) as peer:
         peer_rows = await load.closed_loop(peer, [1, 16], run.times(16), seconds, progress)
