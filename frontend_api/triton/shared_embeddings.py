@@ -101,7 +101,8 @@ class SharedEmbeddings:
         async with self._registering:
             if self._size and self._region is None:
                 self._region = await self._registered()
-        slot = None if self._region is None else self._region.slot(values)
+        region = self._region
+        slot = None if region is None else region.slot(values)
         if slot is None:
             yield None
             return
@@ -109,7 +110,8 @@ class SharedEmbeddings:
         try:
             yield Place(self._name, slot.offset)
         except RegionUnknown:
-            self._region = None
+            if self._region is region:  # else another request has had it replaced, and the new one is in use
+                self._region = None
             raise
         finally:
             slot.readers -= 1

@@ -101,6 +101,27 @@ async def test_a_triton_that_forgot_the_region_is_given_another(triton):
     assert np.array_equal(triton.read(await lent(shared, values)), values)
 
 
+async def test_several_requests_that_a_new_triton_refuses_have_the_region_replaced_once(triton):
+    shared, values = SharedEmbeddings(triton, EMBEDDING_BYTES), embedding(1)
+
+    async def refused_early():
+        async with shared.lend(values):
+            triton.regions.clear()
+            raise RegionUnknown("no such region")
+
+    async def refused_late():
+        async with shared.lend(values):
+            with pytest.raises(RegionUnknown):
+                await refused_early()
+            assert await lent(shared, values) is not None
+            raise RegionUnknown("no such region")
+
+    with pytest.raises(RegionUnknown):
+        await refused_late()
+    assert np.array_equal(triton.read(await lent(shared, values)), values)
+    assert triton.registered == 2
+
+
 @pytest.mark.parametrize("reason", ["another machine", "full"])
 async def test_clicks_carry_their_embeddings_where_memory_cant_be_shared(triton, folder, monkeypatch, reason):
     if reason == "full":
