@@ -28,6 +28,7 @@ dynamic_batching {{
 }}
 parameters {{ key: "nice" value {{ string_value: "{nice}" }} }}
 parameters {{ key: "requests_per_cpu_run" value {{ string_value: "{at_once}" }} }}
+parameters {{ key: "cpu_runs_side_by_side" value {{ string_value: "{side_by_side}" }} }}
 version_policy {{ latest {{ num_versions: 2 }} }}
 model_warmup [ {{
   name: "zeros"
@@ -77,13 +78,23 @@ def tiny_graph(factor=2.0, metadata=None):
 
 
 def write_version(
-    repository: Path, name: str, version: int, *, delay=0, timeout=0, nice=0, at_once=100, factor=2.0, metadata=None
+    repository: Path,
+    name: str,
+    version: int,
+    *,
+    delay=0,
+    timeout=0,
+    nice=0,
+    at_once=100,
+    side_by_side="false",
+    factor=2.0,
+    metadata=None,
 ) -> Path:
     """Write a version of a tiny model, and its configuration; return the path of its graph."""
     folder = repository / name / str(version)
     folder.mkdir(parents=True)
     (repository / name / "config.pbtxt").write_text(
-        CONFIG.format(name=name, delay=delay, timeout=timeout, nice=nice, at_once=at_once)
+        CONFIG.format(name=name, delay=delay, timeout=timeout, nice=nice, at_once=at_once, side_by_side=side_by_side)
     )
     onnx.save(tiny_graph(factor, metadata), folder / "model.onnx")
     return folder / "model.onnx"

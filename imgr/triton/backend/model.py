@@ -7,6 +7,7 @@ this project. Model folders are those that Triton's C++ backend of the same name
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -46,36 +47,50 @@ class TritonPythonModel:
             raise triton.TritonModelException(f"its folder can't be read: {error.strerror}") from None
         if not there:
             raise triton.TritonModelException("its folder holds no model.onnx")
+        on_cpu = args["model_instance_kind"] == "CPU"
+        threads = int(_parameter(config, "intra_op_thread_count") or _physical_cores())
+        self._pool = None
         try:
-            self._session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(args))
+            self._session = onnxruntime.InferenceSession(path, _options(threads), providers=_providers(args))
+            if on_cpu and threads > 1 and _parameter(config, "cpu_runs_side_by_side") == "true":
+                self._single_threaded = onnxruntime.InferenceSession(path, _options(1), providers=_providers(args))
+                self._pool = ThreadPoolExecutor(threads)
         except Exception as error:
             # ONNX Runtime names the file in full; who asks for the reason need not know where it lies.
             reason = str(error).replace(str(path), path.name)
             raise triton.TritonModelException(f"ONNX Runtime can't load its model.onnx: {reason}") from None
         # On a CPU more at once are no quicker each, and take memory in proportion.
         at_once = _parameter(config, "requests_per_cpu_run")
-        self._at_once = int(at_once) if at_once and args["model_instance_kind"] == "CPU" else sys.maxsize
+        self._at_once = int(at_once) if at_once and on_cpu else sys.maxsize
         self._inputs = [tensor.name for tensor in self._session.get_inputs()]
         self._outputs = [tensor.name for tensor in self._session.get_outputs()]
         # Else its warm-up would fail, and tritonserver crashes where one does.
         _require_fit("input", self._session.get_inputs(), config["input"])
         _require_fit("output", self._session.get_outputs(), config["output"])
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer `requests`, which are the batch: concatenate, run once or in a few parts, split."""
+    def execute(self, requests: list[Any]) -> None:
+        """Answer `requests`, which are the batch, in one run or a few, and each as soon as it is computed."""
         parts = [requests[first : first + self._at_once] for first in range(0, len(requests), self._at_once)]
-        return [answer for part in parts for answer in self._run(part)]
+        if self._pool and len(parts) > 1:
+            # Threads that share a run wait for each other; one thread a run gives more answers on as many cores.
+            answers = self._pool.map(lambda part: self._run(self._single_threaded, part), parts)
+        else:
+            answers = (self._run(self._session, part) for part in parts)
+        for part, responses in zip(parts, answers, strict=True):
+            for request, response in zip(part, responses, strict=True):
+                request.get_response_sender().send(response, flags=triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
-    def _run(self, requests: list[Any]) -> list[Any]:
+    def _run(self, session: onnxruntime.InferenceSession, requests: list[Any]) -> list[Any]:
+        """Answer requests in one run: concatenate, run, split."""
         try:
-            return self._answers(requests)
+            return self._answers(session, requests)
         except Exception as error:
             if len(requests) == 1:
                 return [triton.InferenceResponse(error=triton.TritonError(str(error)))]
             # One of them must not spoil the answers to the others.
-            return [answer for request in requests for answer in self._run([request])]
+            return [answer for request in requests for answer in self._run(session, [request])]
 
-    def _answers(self, requests: list[Any]) -> list[Any]:
+    def _answers(self, session: onnxruntime.InferenceSession, requests: list[Any]) -> list[Any]:
         wanted = [set(request.requested_output_names()) for request in requests]
         outputs = [name for name in self._outputs if any(name in names for names in wanted)]
         inputs = [
@@ -86,7 +101,7 @@ class TritonPythonModel:
             name: inputs[0][name] if len(inputs) == 1 else np.concatenate([tensors[name] for tensors in inputs])
             for name in self._inputs
         }
-        results = dict(zip(outputs, self._session.run(outputs, feeds), strict=True))
+        results = dict(zip(outputs, session.run(outputs, feeds), strict=True))
         ends = np.cumsum([len(tensors[self._inputs[0]]) for tensors in inputs])
         return [
             triton.InferenceResponse(
@@ -121,10 +136,9 @@ def _parameter(config: dict[str, Any], key: str) -> str | None:
     return value
 
 
-def _options(config: dict[str, Any]) -> onnxruntime.SessionOptions:
+def _options(threads: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    threads = _parameter(config, "intra_op_thread_count")
-    options.intra_op_num_threads = int(threads) if threads else _physical_cores()
+    options.intra_op_num_threads = threads
     # Encoder and decoder share the cores with the adapter: idle threads must not spin on them.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

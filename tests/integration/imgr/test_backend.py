@@ -49,6 +49,16 @@ def test_a_batch_is_computed_in_parts_where_the_configuration_says_so(tiny_trito
     assert tiny_triton.counter("nv_inference_exec_count", "thrifty") - executions < 3  # fewer than the parts
 
 
+def test_the_parts_of_a_batch_are_computed_side_by_side_where_the_configuration_says_so(tiny_triton):
+    executions = tiny_triton.counter("nv_inference_exec_count", "parallel")
+    rows = [[[i, 0, 0, 0]] * (1 + i % 2) for i in range(5)]
+    answers = at_once([lambda each=each: outputs(tiny_triton.infer("parallel", each)) for each in rows])
+    for i, answer in enumerate(answers):
+        assert answer["doubled"] == [2 * i, 0, 0, 0] * (1 + i % 2)
+        assert answer["batch"] == [1 + i % 2] * (1 + i % 2)  # none was joined to another
+    assert tiny_triton.counter("nv_inference_exec_count", "parallel") - executions < 5
+
+
 def test_requests_of_one_batch_may_ask_for_different_outputs(tiny_triton):
     wanted = [["batch", "doubled"], ["batch"], ["picked", "batch"]]
     answers = at_once(
@@ -58,9 +68,10 @@ def test_requests_of_one_batch_may_ask_for_different_outputs(tiny_triton):
     assert max(answer["batch"][0] for answer in answers) > 1
 
 
-def test_a_request_that_fails_does_not_spoil_its_batch(tiny_triton):
+@pytest.mark.parametrize("model", ["patient", "parallel"])
+def test_a_request_that_fails_does_not_spoil_its_batch(tiny_triton, model):
     good, bad = ([[1, 2, 3, 4]], [[1]]), ([[1, 2, 3, 4]], [[99]])
-    answers = at_once([lambda each=each: tiny_triton.infer("patient", *each) for each in (good, bad, good)])
+    answers = at_once([lambda each=each: tiny_triton.infer(model, *each) for each in (good, bad, good)])
     assert [answer.status_code for answer in answers] == [200, 500, 200]
     assert outputs(answers[0])["picked"] == outputs(answers[2])["picked"] == [2]
     assert "Out of range" in answers[1].json()["error"]
