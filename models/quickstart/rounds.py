@@ -1,5 +1,7 @@
 """Rounds of clicks: the network answers, its answers are corrected, and it learns from both."""
 
+from collections.abc import Callable
+
 import torch
 from numpy.random import Generator
 from segment_anything.modeling import Sam
@@ -16,8 +18,11 @@ MASK_SHARE = 0.5  # of corrected prompts that also bring the mask to correct
 CERTAIN_LOGIT = 10.0
 CERTAIN_SHARE = 0.2
 
+Decode = Callable[..., tuple[Tensor, Tensor]]
+"""`network.decode`, compiled or not."""
 
-def descend(sam: Sam, encoder: nn.Module, data: Batch, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
+
+def descend(sam: Sam, encoder: nn.Module, decode: Decode, data: Batch, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Answer a batch's prompts, correct the answers by further clicks, and return the loss.
 
     Returns:
@@ -31,7 +36,7 @@ def descend(sam: Sam, encoder: nn.Module, data: Batch, rng: Generator) -> tuple[
     count = len(coords)
     side = data.answers.shape[-1]
     masks, has_mask = torch.zeros(count, 1, side, side), torch.zeros(count, dtype=torch.bool)
-    logits, scores = _decode(sam, embeddings, coords, labels, masks, has_mask)
+    logits, scores = _decode(decode, sam, embeddings, coords, labels, masks, has_mask)
     loss, true_iou = losses.total(logits, scores, data.answers, data.valid, data.intended, data.distance)
     first = true_iou, scores.detach()
     everyone = torch.arange(count)
@@ -47,7 +52,7 @@ def descend(sam: Sam, encoder: nn.Module, data: Batch, rng: Generator) -> tuple[
         has_mask = torch.from_numpy(rng.random(count) < MASK_SHARE)
         # Only the first and the last round are learnt from: those between only lead there.
         with torch.set_grad_enabled(number == rounds):
-            logits, scores = _decode(sam, embeddings, coords, labels, masks, has_mask)
+            logits, scores = _decode(decode, sam, embeddings, coords, labels, masks, has_mask)
     if rounds > 1:
         # Now it is known which answer is meant.
         alone = answer[:, None]
@@ -58,9 +63,9 @@ def descend(sam: Sam, encoder: nn.Module, data: Batch, rng: Generator) -> tuple[
     return loss, *first
 
 
-def _decode(sam: Sam, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _decode(decode: Decode, sam: Sam, *inputs: Tensor) -> tuple[Tensor, Tensor]:
     with torch.autocast("cpu", torch.bfloat16):
-        return network.decode(sam, *inputs)
+        return decode(sam, *inputs)
 
 
 def corrective_click(logits: Tensor, answer: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:

@@ -28,6 +28,7 @@ SAVE_EVERY = 180  # seconds
 REPORT_EVERY = 25  # steps
 WARM_UP = 30  # steps
 AVERAGING = 0.99  # of the weights' exponential average, which is what is written
+NARROWEST = 32  # rows or columns of what counts as a matrix: tables of tokens and of biases have fewer
 
 app = typer.Typer(add_completion=False)
 
@@ -65,7 +66,7 @@ def train(
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
     freeze_statistics: Annotated[bool, typer.Option(help="Keep BatchNorm's means and variances.")] = False,
-    compiled: Annotated[bool, typer.Option(help="Compile the encoder: a third faster after some minutes.")] = False,
+    compiled: Annotated[bool, typer.Option(help="Compile the network: a third faster after some minutes.")] = False,
     processes: Annotated[int, typer.Option(help="Processor cores: each learns from its share of the pictures.")] = 2,
     seed: Annotated[int, typer.Option(help="Other seeds see other scenes.")] = 0,
 ) -> None:
@@ -98,11 +99,15 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
         for module in sam.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
-    encoder = torch.compile(sam.image_encoder, dynamic=False) if stage.compiled else sam.image_encoder
+    encoder, decode = sam.image_encoder, network.decode
+    if stage.compiled:
+        encoder = torch.compile(encoder, dynamic=False)
+        # The cache mistakes one of its graphs, of another count of points, for another and fails.
+        decode = torch.compile(decode, options={"fx_graph_cache": False})
     average = AveragedModel(sam, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING), use_buffers=True)
-    optimizer = torch.optim.AdamW(sam.parameters(), lr=stage.rate, weight_decay=0.01, betas=(0.9, 0.98))
+    optimizers = _optimizers(sam)
     suspended = stage.out.with_suffix(".state")
-    step = _resume(suspended, sam, average, optimizer)
+    step = _resume(suspended, sam, average, optimizers)
     rng = np.random.default_rng([stage.seed, step, rank])
     scenes = [stage.seed, step, rank]
     batches = iter(stream(material, stage.size, stage.batch // stage.processes, stage.prompts, scenes))
@@ -112,14 +117,15 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
     saved = time.monotonic()
     while step < stage.steps:
         rate = stage.rate * min(1, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / stage.steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss, true_iou, scores = descend(sam, encoder, next(batches), rng)
-        optimizer.zero_grad()
+        loss, true_iou, scores = descend(sam, encoder, decode, next(batches), rng)
+        sam.zero_grad()
         loss.backward()
         _share_gradients(sam)
         nn.utils.clip_grad_norm_(sam.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         average.update_parameters(sam)
         step += 1
         top = true_iou.gather(1, scores.argmax(1)[:, None])
@@ -132,12 +138,26 @@ def _learn(rank: int, stage: Stage, material: Material, meeting: Path) -> None:
             )
         if rank == 0 and time.monotonic() - saved > SAVE_EVERY:
             write_checkpoint(average.module, stage.out)
-            _suspend(suspended, sam, average, optimizer, step)
+            _suspend(suspended, sam, average, optimizers, step)
             saved = time.monotonic()
     if rank == 0:
         write_checkpoint(average.module, stage.out)
         suspended.unlink(missing_ok=True)
     distributed.destroy_process_group()
+
+
+def _optimizers(sam: Sam) -> list[torch.optim.Optimizer]:
+    """Return Muon for matrices and AdamW for the rest, at rates of one scale; `_learn` sets them.
+
+    Muon: https://kellerjordan.github.io/posts/muon; its scale: arXiv 2502.16982.
+    """
+    matrices, rest = [], []
+    for weight in sam.parameters():
+        (matrices if weight.ndim == 2 and min(weight.shape) >= NARROWEST else rest).append(weight)
+    return [
+        torch.optim.Muon(matrices, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, weight_decay=0.01, betas=(0.9, 0.98)),
+    ]
 
 
 def _share_gradients(sam: Sam) -> None:
@@ -159,19 +179,20 @@ def write_checkpoint(sam: Sam, path: Path) -> None:
     _write({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
-def _suspend(path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer, step: int) -> None:
-    parts = {"sam": sam, "average": average, "optimizer": optimizer}
-    _write({"step": step} | {name: part.state_dict() for name, part in parts.items()}, path)
+def _suspend(path: Path, sam: Sam, average: AveragedModel, optimizers: list[torch.optim.Optimizer], step: int) -> None:
+    parts = {"sam": sam.state_dict(), "average": average.state_dict()}
+    _write(parts | {"optimizers": [optimizer.state_dict() for optimizer in optimizers], "step": step}, path)
 
 
-def _resume(path: Path, sam: Sam, average: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, sam: Sam, average: AveragedModel, optimizers: list[torch.optim.Optimizer]) -> int:
     """Take up what was suspended, if anything, and return the steps it took."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
     sam.load_state_dict(state["sam"])
     average.load_state_dict(state["average"])
-    optimizer.load_state_dict(state["optimizer"])
+    for optimizer, part in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(part)
     return state["step"]
 
 

@@ -31,7 +31,7 @@ def test_one_step_moves_every_weight_it_should(material: Material) -> None:
     sam = build(VIT_T).train()
     stream = iter(Samples(material, 64, 2, seed=[0]))
     batch = join([next(stream), next(stream)])
-    loss, true_iou, scores = descend(sam, sam.image_encoder, batch, np.random.default_rng(1))
+    loss, true_iou, scores = descend(sam, sam.image_encoder, network.decode, batch, np.random.default_rng(1))
     loss.backward()
     assert loss.isfinite()
     assert true_iou.shape == scores.shape == (4, 3)

@@ -5,29 +5,33 @@ from torch.optim.swa_utils import AveragedModel
 
 from export import checkpoint
 from export.sam import VIT_T, build
-from models.quickstart.train import _resume, _suspend, write_checkpoint
+from models.quickstart.train import _optimizers, _resume, _suspend, write_checkpoint
 
 
 def test_an_interrupted_stage_goes_on_with_the_same_weights_and_moments(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sam = build(VIT_T)
-    average, optimizer = AveragedModel(sam), torch.optim.AdamW(sam.parameters())
-    sam.mask_decoder.iou_token.weight.grad = torch.ones(1, 256)
-    optimizer.step()
-    _suspend(tmp_path / "stage.state", sam, average, optimizer, 7)
+    average, optimizers = AveragedModel(sam), _optimizers(sam)
+    for weight in sam.mask_decoder.parameters():
+        weight.grad = torch.ones_like(weight)
+    for optimizer in optimizers:
+        optimizer.step()
+    _suspend(tmp_path / "stage.state", sam, average, optimizers, 7)
 
     other = build(VIT_T)
-    other_average, other_optimizer = AveragedModel(other), torch.optim.AdamW(other.parameters())
-    assert _resume(tmp_path / "stage.state", other, other_average, other_optimizer) == 7
+    other_average, other_optimizers = AveragedModel(other), _optimizers(other)
+    assert _resume(tmp_path / "stage.state", other, other_average, other_optimizers) == 7
     for name, tensor in sam.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], tensor, rtol=0, atol=0)
-    (moments,) = other_optimizer.state_dict()["state"].values()
-    assert moments["exp_avg"].count_nonzero() == 256
+    muon, adamw = (list(optimizer.state_dict()["state"].values()) for optimizer in other_optimizers)
+    assert all(moments["momentum_buffer"].count_nonzero() for moments in muon)
+    assert all(moments["exp_avg"].count_nonzero() for moments in adamw)
+    assert len(muon) + len(adamw) == len(list(sam.mask_decoder.parameters()))
 
 
 def test_a_stage_without_a_past_starts_at_its_beginning(tmp_path: Path) -> None:
     sam = build(VIT_T)
-    assert _resume(tmp_path / "none.state", sam, AveragedModel(sam), torch.optim.AdamW(sam.parameters())) == 0
+    assert _resume(tmp_path / "none.state", sam, AveragedModel(sam), _optimizers(sam)) == 0
 
 
 def test_what_training_writes_is_a_checkpoint_that_exports(tmp_path: Path) -> None:
