@@ -85,8 +85,13 @@ def goals(results: Results) -> list[Goal]:
             least=True,
         ),
         Goal(
-            "p99 over p50, 16 people at 80 % load",
-            of(lambda: ours["arrivals"]["people"]["latency"]["p99"] / ours["arrivals"]["people"]["latency"]["p50"]),
+            "p99 over p50 at 80 % load, open loop or 16 people, whichever is worse",
+            of(
+                lambda: max(
+                    row["latency"]["p99"] / row["latency"]["p50"]
+                    for row in (*_rows(ours["arrivals"], "open", share=0.8), ours["arrivals"]["people"])
+                )
+            ),
             3,
         ),
         Goal("A 4000×3000 photo, a mask over half of it", of(lambda: p50("4000×3000", "large")), 700, unit="ms"),
