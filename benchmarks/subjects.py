@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import aiohttp
 from benchmarks.machine import Processes
 from benchmarks.models import Model
 from benchmarks.photos import Photo
+from imgr.lifeline import lifeline, tied
 from imgr.triton.ports import free_ports
 
 _READY_SECONDS = 300
@@ -84,7 +84,7 @@ class Subject:
 async def running(name: str, model: Model) -> AsyncIterator[Subject]:
     """Run one of the servers on a free port until the context ends."""
     port, triton, metrics = free_ports(3)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, lifeline() as stdin:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("IMGR_", "SAM_"))}
         if name == "imgr":
             environment |= {
@@ -105,8 +105,12 @@ async def running(name: str, model: Model) -> AsyncIterator[Subject]:
             arguments = [f"benchmarks.{name}", model.checkpoint, port]
         log = Path(folder, "log")
         with log.open("w") as output:
-            command = [sys.executable, "-m", *map(str, arguments)]
-            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+            command = tied(
+                [sys.executable, "-m", *map(str, arguments)]
+            )  # LitServe, too, would leave its workers behind
+            process = subprocess.Popen(
+                command, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True
+            )
         timeout = aiohttp.ClientTimeout(total=600)
         try:
             # Shorter than the servers keep a connection: none is used that they have just closed.
@@ -118,8 +122,6 @@ async def running(name: str, model: Model) -> AsyncIterator[Subject]:
         finally:
             process.terminate()
             process.wait(30)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # LitServe leaves its workers behind
 
 
 async def _answering(subject: Subject, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -261,7 +261,8 @@ class ModelWatch:
 
     def _serve(self, model: ServedModel | None) -> None:
         if model is None and self._problem != self._told:
-            log.warning("no model in service", problem=self._problem)
+            starting = self._model is None and self._lost < 0  # Triton still loads its models
+            (log.info if starting else log.warning)("no model in service", problem=self._problem)
         self._told = self._problem if model is None else ""
         if model == self._model:
             return

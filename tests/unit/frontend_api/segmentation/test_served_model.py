@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from frontend_api.errors import NoModelInService, TritonUnavailable
 from frontend_api.metrics import Metrics
@@ -144,6 +145,25 @@ async def test_a_silent_server_takes_the_model_out_of_service_and_its_return_bri
     assert not model_watch.reachable
     inference.error = None
     assert (await served(model_watch)).version == 1
+
+
+async def test_a_model_that_goes_is_a_warning_and_one_that_has_not_come_yet_is_none():
+    inference, model_watch = watch({1: (A, A)})
+    with capture_logs() as logs:
+        for error in (
+            TritonUnavailable("it starts"),
+            None,
+            TritonUnavailable("it died"),
+            TritonUnavailable("it is still dead"),
+        ):
+            inference.error = error
+            await model_watch._check()
+    assert [(line["event"], line["log_level"]) for line in logs] == [
+        ("no model in service", "info"),
+        ("model in service", "info"),
+        ("no model in service", "warning"),
+        ("no model in service", "warning"),
+    ]
 
 
 async def test_the_decoder_speaks_once_for_both_while_nothing_is_doubted():
