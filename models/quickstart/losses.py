@@ -16,8 +16,9 @@ FOCAL_WEIGHT = 20.0
 DICE_WEIGHT = 1.0
 ALL_CANDIDATES_WEIGHT = 0.2
 FAR_WEIGHT = 1.0
-PEAK_WEIGHT = 0.2
+PEAK_WEIGHT = 0.3
 PEAK = 64  # pixels: a small island is none of a mask's mass, yet a person sees it
+PEAK_MARGIN = 1.0  # by which far logits should stay below zero
 IOU_WEIGHT = 1.0
 CANDIDATES = 3
 
@@ -51,7 +52,7 @@ def far_mass(logits: Tensor, distance: Tensor) -> Tensor:
 def far_peak(logits: Tensor, distance: Tensor) -> Tensor:
     """How boldly the PEAK likeliest of the far pixels are drawn, 0 and more: [N,C,H,W], [N,H,W] → [N,C]."""
     far = logits.masked_fill(distance[:, None] < 0.5, -torch.inf).flatten(2)
-    return functional.softplus(far.topk(min(PEAK, far.shape[2])).values).mean(2)
+    return functional.softplus(far.topk(min(PEAK, far.shape[2])).values + PEAK_MARGIN).mean(2)
 
 
 def assign(costs: Tensor, valid: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def test_far_mass_is_the_share_of_the_mask_that_is_far() -> None:
 
 def test_far_peak_sees_the_likeliest_far_pixels_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "PEAK", 2)
-    logits = torch.tensor([[[[9.0, 0.0, math.log(3), -5.0]]]])
+    logits = torch.tensor([[[[9.0, 0.0, math.log(3), -5.0]]]]) - losses.PEAK_MARGIN
     distance = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
     assert losses.far_peak(logits, distance).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
     assert losses.far_peak(logits, torch.zeros(1, 1, 4)).item() == 0
