@@ -145,7 +145,7 @@ def _translated(error: InferenceServerException) -> Exception:
         return InferenceTimeout("the request waited too long in the model server's queue")
     if any(words in message for words in ("not found", "not ready", "unknown model", "is not available")):
         return VersionGone("the model version was just replaced; try again")
-    if "shared memory region" in message:
+    if "shared memory region: '" in message:  # a named one; without a name it is the backend that lacks memory
         return RegionUnknown("the model server has restarted; try again shortly")
     return TritonUnavailable("the model server could not run the model; try again shortly")
 

@@ -31,6 +31,7 @@ def failing(error):
         (InferenceServerException("Request for unknown model: 'sam_decoder' version 3 is not found"), VersionGone),
         (InferenceServerException("Request for unknown model: 'sam_decoder' has no available versions"), VersionGone),
         (InferenceServerException("Unable to find shared memory region: 'embeddings'"), RegionUnknown),
+        (InferenceServerException("use '--shm-size' to control the shared memory region size"), TritonUnavailable),
         (InferenceServerException("Internal: something new"), TritonUnavailable),
         (TimeoutError(), InferenceTimeout),
         (aiohttp.ServerDisconnectedError(), TritonUnavailable),
