@@ -105,9 +105,8 @@ async def running(name: str, model: Model) -> AsyncIterator[Subject]:
             arguments = [f"benchmarks.{name}", model.checkpoint, port]
         log = Path(folder, "log")
         with log.open("w") as output:
-            command = tied(
-                [sys.executable, "-m", *map(str, arguments)]
-            )  # LitServe, too, would leave its workers behind
+            # Else LitServe would leave its workers behind.
+            command = tied([sys.executable, "-m", *map(str, arguments)])
             process = subprocess.Popen(
                 command, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True
             )

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -92,7 +93,7 @@ class ModelWatch:
         self._told = ""  # the problem last logged
         # By version: the identities of encoder and decoder, and when to ask again if they differ.
         self._known: dict[int, tuple[tuple[str, str], float]] = {}
-        self._lost = -patience
+        self._lost = -math.inf  # when the last model went
         self._available = asyncio.Event()
         self._doubted: set[int] = set()
         self._both_asked: set[int] = set()  # versions whose encoder has spoken for itself
@@ -261,8 +262,8 @@ class ModelWatch:
 
     def _serve(self, model: ServedModel | None) -> None:
         if model is None and self._problem != self._told:
-            starting = self._model is None and self._lost < 0  # Triton still loads its models
-            (log.info if starting else log.warning)("no model in service", problem=self._problem)
+            never_served = self._model is None and self._lost == -math.inf  # Triton still loads its models
+            (log.info if never_served else log.warning)("no model in service", problem=self._problem)
         self._told = self._problem if model is None else ""
         if model == self._model:
             return
