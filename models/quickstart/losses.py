@@ -1,9 +1,9 @@
 """How wrong three candidates are.
 
 Focal and dice loss, the minimum over the candidates and the squared error of the predicted IoU follow SAM
-(arXiv 2304.02643, appendix A). Two things are added. A click that has several right answers is compared with all
-of them, and the candidates must answer in order, the smallest first. And no candidate may hold anything far from
-the object that was clicked.
+(arXiv 2304.02643, appendix A). Three things are added. Cross entropy goes on asking for larger logits where focal loss
+is content. A click that has several right answers is compared with all of them, and the candidates must answer in
+order, the smallest first. And no candidate may hold anything far from the object that was clicked.
 """
 
 from itertools import combinations
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FOCAL_WEIGHT = 20.0
+FOCAL_WEIGHT = 10.0
+CROSS_ENTROPY_WEIGHT = 0.5
 DICE_WEIGHT = 1.0
-ALL_CANDIDATES_WEIGHT = 0.2
+ALL_CANDIDATES_WEIGHT = 0.08
 FAR_WEIGHT = 1.0
 PEAK_WEIGHT = 0.3
 PEAK = 64  # pixels: a small island is none of a mask's mass, yet a person sees it
@@ -23,10 +24,11 @@ IOU_WEIGHT = 1.0
 CANDIDATES = 3
 
 
-def focal(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean focal loss with γ = 2 of logits against targets in 0…1: […,H,W] → […]."""
+def pixelwise(logits: Tensor, targets: Tensor) -> Tensor:
+    """Weighted mean focal loss with γ = 2 and cross entropy of logits against targets in 0…1: […,H,W] → […]."""
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    return (cross_entropy * (logits.sigmoid() - targets) ** 2).mean((-2, -1))
+    weight = FOCAL_WEIGHT * (logits.sigmoid() - targets) ** 2 + CROSS_ENTROPY_WEIGHT
+    return (weight * cross_entropy).mean((-2, -1))
 
 
 def dice(logits: Tensor, targets: Tensor) -> Tensor:
@@ -91,7 +93,7 @@ def total(
     pairs = (len(logits), answers.shape[1], CANDIDATES)
     drawn = logits[:, None].expand(*pairs, -1, -1)
     wanted = answers[:, :, None].expand(*pairs, -1, -1)
-    costs = FOCAL_WEIGHT * focal(drawn, wanted) + DICE_WEIGHT * dice(drawn, wanted)
+    costs = pixelwise(drawn, wanted) + DICE_WEIGHT * dice(drawn, wanted)
     chosen = assign(costs.detach(), valid)
     matched = costs.gather(2, chosen.clamp(min=0)[..., None])[..., 0] * valid
     rows = torch.arange(len(logits))

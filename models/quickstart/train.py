@@ -66,7 +66,9 @@ def train(
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
     freeze_statistics: Annotated[bool, typer.Option(help="Keep BatchNorm's means and variances.")] = False,
-    compiled: Annotated[bool, typer.Option(help="Compile the network: a third faster after some minutes.")] = False,
+    compiled: Annotated[
+        bool, typer.Option(help="Compile the network: faster on some machines, after minutes.")
+    ] = False,
     processes: Annotated[int, typer.Option(help="Processor cores: each learns from its share of the pictures.")] = 2,
     seed: Annotated[int, typer.Option(help="Other seeds see other scenes.")] = 0,
 ) -> None:

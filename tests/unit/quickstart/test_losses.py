@@ -6,11 +6,21 @@ import torch
 from models.quickstart import losses
 
 
-def test_focal_loss_is_that_of_the_formula() -> None:
+@pytest.mark.parametrize(
+    ("focal", "cross_entropy", "expected"),
+    [
+        # p = ½ for a 1: ½² · ln 2. p = ¾ for a 0: (¾)² · ln 4.
+        (1, 0, (0.25 * math.log(2) + 0.5625 * math.log(4)) / 2),
+        (0, 1, (math.log(2) + math.log(4)) / 2),
+    ],
+)
+def test_pixelwise_losses_are_those_of_the_formulas(
+    monkeypatch: pytest.MonkeyPatch, focal: float, cross_entropy: float, expected: float
+) -> None:
+    monkeypatch.setattr(losses, "FOCAL_WEIGHT", focal)
+    monkeypatch.setattr(losses, "CROSS_ENTROPY_WEIGHT", cross_entropy)
     logits, targets = torch.tensor([[[0.0, math.log(3)]]]), torch.tensor([[[1.0, 0.0]]])
-    # p = ½ for a 1: ½² · ln 2. p = ¾ for a 0: (¾)² · ln 4.
-    expected = (0.25 * math.log(2) + 0.5625 * math.log(4)) / 2
-    assert losses.focal(logits, targets).item() == pytest.approx(expected)
+    assert losses.pixelwise(logits, targets).item() == pytest.approx(expected)
 
 
 def test_dice_loss_is_that_of_the_formula() -> None:
