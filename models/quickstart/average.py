@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from export import checkpoint
 from models.quickstart.train import write_checkpoint
@@ -22,15 +22,10 @@ def average(
     out: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
 ) -> None:
     """Write the mean of two checkpoints' weights."""
-    sam = checkpoint.load(first).sam
-    other = checkpoint.load(second).sam.state_dict()
-    sam.load_state_dict({name: mean(tensor, other[name]) for name, tensor in sam.state_dict().items()})
-    write_checkpoint(sam, out)
-
-
-def mean(first: Tensor, second: Tensor) -> Tensor:
-    """Return the mean of two tensors of weights, or the first of two that count something."""
-    return (first + second) / 2 if first.is_floating_point() else first
+    mean = AveragedModel(checkpoint.load(first).sam, use_buffers=True)
+    for path in (first, second):
+        mean.update_parameters(checkpoint.load(path).sam)
+    write_checkpoint(mean.module, out)
 
 
 if __name__ == "__main__":
