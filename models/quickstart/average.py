@@ -10,7 +10,7 @@ import typer
 from torch.optim.swa_utils import AveragedModel
 
 from export import checkpoint
-from models.quickstart.train import write_checkpoint
+from models.quickstart.saving import write_checkpoint
 
 app = typer.Typer(add_completion=False)
 

@@ -17,7 +17,7 @@ CROSS_ENTROPY_WEIGHT = 0.5
 DICE_WEIGHT = 1.0
 ALL_CANDIDATES_WEIGHT = 0.08
 FAR_WEIGHT = 1.0
-PEAK_WEIGHT = 0.3
+PEAK_WEIGHT = 0.5
 PEAK = 64  # pixels: a small island is none of a mask's mass, yet a person sees it
 PEAK_MARGIN = 1.0  # by which far logits should stay below zero
 IOU_WEIGHT = 1.0
@@ -67,12 +67,12 @@ def assign(costs: Tensor, valid: Tensor) -> Tensor:
     Returns:
         int64 [N,A], the candidate of each answer; -1 where invalid.
     """
-    chosen = torch.full(costs.shape[:2], -1, dtype=torch.int64)
+    chosen = torch.full(costs.shape[:2], -1, dtype=torch.int64, device=costs.device)
     for count in range(1, costs.shape[1] + 1):
         rows = (valid.sum(1) == count).nonzero().ravel()
         if len(rows):
-            options = torch.tensor(list(combinations(range(costs.shape[2]), count)))  # [O,count]
-            picked = costs[rows][:, torch.arange(count), options]  # [rows,O,count]
+            options = torch.tensor(list(combinations(range(costs.shape[2]), count)), device=costs.device)  # [O,count]
+            picked = costs[rows][:, torch.arange(count, device=costs.device), options]  # [rows,O,count]
             chosen[rows, :count] = options[picked.sum(-1).argmin(1)]
     return chosen
 
@@ -96,7 +96,7 @@ def total(
     costs = pixelwise(drawn, wanted) + DICE_WEIGHT * dice(drawn, wanted)
     chosen = assign(costs.detach(), valid)
     matched = costs.gather(2, chosen.clamp(min=0)[..., None])[..., 0] * valid
-    rows = torch.arange(len(logits))
+    rows = torch.arange(len(logits), device=logits.device)
     # The answer asked for counts as much as the others together.
     asked = matched[rows, intended]
     others = (matched.sum(1) - asked) / (valid.sum(1) - 1).clamp(min=1)

@@ -16,11 +16,11 @@ CANDIDATES = slice(1, 4)
 
 def preprocess(images: Tensor, sizes: Tensor) -> Tensor:
     """Normalise pictures and zero what lies outside them: uint8 [B,S,S,3], int [B,2] (h, w) → float32 [B,3,S,S]."""
-    mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
-    side = torch.arange(images.shape[1])
+    mean, std = torch.tensor(PIXEL_MEAN, device=images.device), torch.tensor(PIXEL_STD, device=images.device)
+    side = torch.arange(images.shape[1], device=images.device)
     inside = (side[None, :, None] < sizes[:, 0, None, None]) & (side[None, None] < sizes[:, 1, None, None])
     x = (images.float() - mean) / std * inside[..., None]
-    return x.permute(0, 3, 1, 2)  # channels last in memory, which convolutions on a CPU prefer
+    return x.permute(0, 3, 1, 2)  # channels last in memory, which convolutions prefer
 
 
 def decode(

@@ -1,7 +1,5 @@
 """Rounds of clicks: the network answers, its answers are corrected, and it learns from both."""
 
-from collections.abc import Callable
-
 import torch
 from numpy.random import Generator
 from segment_anything.modeling import Sam
@@ -18,28 +16,33 @@ MASK_SHARE = 0.5  # of corrected prompts that also bring the mask to correct
 CERTAIN_LOGIT = 10.0
 CERTAIN_SHARE = 0.2
 
-Decode = Callable[..., tuple[Tensor, Tensor]]
-"""`network.decode`, compiled or not."""
 
-
-def descend(sam: Sam, encoder: nn.Module, decode: Decode, data: Batch, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
+def descend(sam: Sam, encoder: nn.Module, data: Batch, rng: Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Answer a batch's prompts, correct the answers by further clicks, and return the loss.
+
+    Args:
+        sam: the network.
+        encoder: its image encoder, compiled or not.
+        data: the batch, on the network's device.
+        rng: source of everything random.
 
     Returns:
         The loss, and of the first answers the true IoU [N,3] and the predicted one [N,3].
     """
     rounds = int(rng.choice(ROUNDS, p=ROUND_SHARES))
     images = network.preprocess(data.images, data.sizes)
-    with torch.autocast("cpu", torch.bfloat16):
+    device = images.device
+    with torch.autocast(device.type, torch.bfloat16):
         embeddings = encoder(images)
     coords, labels = data.coords, data.labels
     count = len(coords)
     side = data.answers.shape[-1]
-    masks, has_mask = torch.zeros(count, 1, side, side), torch.zeros(count, dtype=torch.bool)
-    logits, scores = _decode(decode, sam, embeddings, coords, labels, masks, has_mask)
+    masks = torch.zeros(count, 1, side, side, device=device)
+    has_mask = torch.zeros(count, dtype=torch.bool, device=device)
+    logits, scores = _decode(sam, embeddings, coords, labels, masks, has_mask)
     loss, true_iou = losses.total(logits, scores, data.answers, data.valid, data.intended, data.distance)
     first = true_iou, scores.detach()
-    everyone = torch.arange(count)
+    everyone = torch.arange(count, device=device)
     answer = data.answers[everyone, data.intended]
     for number in range(2, rounds + 1):
         shown = logits.detach()[everyone, scores.detach().argmax(1)]
@@ -49,23 +52,22 @@ def descend(sam: Sam, encoder: nn.Module, decode: Decode, data: Batch, rng: Gene
         masks = shown[:, None]
         if rng.random() < CERTAIN_SHARE:
             masks = masks.sign() * CERTAIN_LOGIT
-        has_mask = torch.from_numpy(rng.random(count) < MASK_SHARE)
+        has_mask = torch.from_numpy(rng.random(count) < MASK_SHARE).to(device)
         # Only the first and the last round are learnt from: those between only lead there.
         with torch.set_grad_enabled(number == rounds):
-            logits, scores = _decode(decode, sam, embeddings, coords, labels, masks, has_mask)
+            logits, scores = _decode(sam, embeddings, coords, labels, masks, has_mask)
     if rounds > 1:
         # Now it is known which answer is meant.
-        alone = answer[:, None]
-        later, _ = losses.total(
-            logits, scores, alone, torch.ones(count, 1).bool(), torch.zeros(count).long(), data.distance
-        )
+        valid = torch.ones(count, 1, dtype=torch.bool, device=device)
+        intended = torch.zeros(count, dtype=torch.int64, device=device)
+        later, _ = losses.total(logits, scores, answer[:, None], valid, intended, data.distance)
         loss = loss + later
     return loss, *first
 
 
-def _decode(decode: Decode, sam: Sam, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-    with torch.autocast("cpu", torch.bfloat16):
-        return decode(sam, *inputs)
+def _decode(sam: Sam, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.autocast(inputs[0].device.type, torch.bfloat16):
+        return network.decode(sam, *inputs)
 
 
 def corrective_click(logits: Tensor, answer: Tensor, rng: Generator) -> tuple[Tensor, Tensor]:
@@ -87,7 +89,7 @@ def corrective_click(logits: Tensor, answer: Tensor, rng: Generator) -> tuple[Te
     weight = wrong * crowd**2
     nothing = weight.flatten(1).sum(1) == 0
     weight = torch.where(nothing[:, None, None], wanted + 1e-6, weight)
-    generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
+    generator = torch.Generator(logits.device).manual_seed(int(rng.integers(2**31)))
     chosen = torch.multinomial(weight.flatten(1), 1, generator=generator)[:, 0]
     side = logits.shape[-1]
     coords = torch.stack([chosen % side, chosen // side], dim=-1) * 4 + 1.5

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from models.quickstart.prompts import Prompt, ask
 from models.quickstart.scenes import Material, compose
@@ -27,10 +27,10 @@ class Batch(NamedTuple):
         sizes: int64 [B,2], (height, width) of the picture.
         coords: float32 [B·P,2,2].
         labels: int64 [B·P,2].
-        answers: float32 [B·P,3,M,M], share of each mask pixel that is covered.
+        answers: [B·P,3,M,M], share of each mask pixel that is covered: uint8, 0…255, and on a device float32, 0…1.
         valid: bool [B·P,3].
         intended: int64 [B·P].
-        distance: float32 [B·P,M,M], 0 near the clicked object and 1 far from it.
+        distance: [B·P,M,M], 0 near the clicked object and 255 or 1 far from it, as answers.
     """
 
     images: Tensor
@@ -42,6 +42,11 @@ class Batch(NamedTuple):
     intended: Tensor
     distance: Tensor
 
+    def on(self, device: str) -> "Batch":
+        """Return the batch as the network takes it, on a device."""
+        moved = Batch(*(part.to(device, non_blocking=True) for part in self))
+        return moved._replace(answers=moved.answers / 255, distance=moved.distance / 255)
+
 
 class Samples(IterableDataset[Batch]):
     """An endless stream of batches, each of one scene."""
@@ -50,8 +55,9 @@ class Samples(IterableDataset[Batch]):
         self.material, self.size, self.prompts, self.seed = material, size, prompts, seed
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield one scene after another."""
-        rng = np.random.default_rng(self.seed)
+        """Yield one scene after another, others in every worker process."""
+        worker = get_worker_info()
+        rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
         while True:
             scene = compose(self.size, rng, self.material)
             prompts = [prompt for _ in range(self.prompts) if (prompt := ask(scene, rng))]
@@ -59,12 +65,12 @@ class Samples(IterableDataset[Batch]):
                 yield _tensors(scene.image, prompts, self.size)
 
 
-def stream(material: Material, size: int, batch: int, prompts: int, seed: list[int]) -> DataLoader[Batch]:
-    """Return endless batches of `batch` pictures with `prompts` prompts each, made by a process beside this one."""
+def stream(material: Material, size: int, batch: int, prompts: int, seed: list[int], workers: int) -> DataLoader[Batch]:
+    """Return endless batches of `batch` pictures with `prompts` prompts each, made by processes beside this one."""
     return DataLoader(
         Samples(material, size, prompts, seed),
         batch_size=batch,
-        num_workers=1,
+        num_workers=workers,
         collate_fn=join,
         worker_init_fn=_start_worker,
         multiprocessing_context="fork",
@@ -85,8 +91,8 @@ def join(items: list[Batch]) -> Batch:
 
 def _tensors(image: NDArray[np.uint8], prompts: list[Prompt], size: int) -> Batch:
     side = size // 4
-    answers = np.zeros((len(prompts), ANSWERS, side, side), np.float32)
-    distance = np.zeros((len(prompts), side, side), np.float32)
+    answers = np.zeros((len(prompts), ANSWERS, side, side), np.uint8)
+    distance = np.zeros((len(prompts), side, side), np.uint8)
     for i, prompt in enumerate(prompts):
         for j, mask in enumerate(prompt.answers):
             answers[i, j] = _shrunk(mask, size)
@@ -106,13 +112,13 @@ def _tensors(image: NDArray[np.uint8], prompts: list[Prompt], size: int) -> Batc
     )
 
 
-def _shrunk(mask: NDArray[np.bool_], size: int) -> NDArray[np.float32]:
-    """Return the covered share of each pixel of the padded, four times smaller mask."""
+def _shrunk(mask: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
+    """Return the covered share, 0…255, of each pixel of the padded, four times smaller mask."""
     padded = np.zeros((size, size), np.uint8)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    return cv2.resize(padded * np.uint8(255), (size // 4, size // 4), interpolation=cv2.INTER_AREA) / np.float32(255)
+    return cv2.resize(padded * np.uint8(255), (size // 4, size // 4), interpolation=cv2.INTER_AREA)
 
 
-def _distance(outer: NDArray[np.float32]) -> NDArray[np.float32]:
-    pixels = cv2.distanceTransform((outer < 0.25).astype(np.uint8), cv2.DIST_L2, 3) / len(outer)
-    return np.clip((pixels - NEAR) / (FAR - NEAR), 0, 1).astype(np.float32)
+def _distance(outer: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    pixels = cv2.distanceTransform((outer < 64).astype(np.uint8), cv2.DIST_L2, 3) / len(outer)
+    return (255 * np.clip((pixels - NEAR) / (FAR - NEAR), 0, 1)).astype(np.uint8)

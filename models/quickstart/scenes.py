@@ -8,7 +8,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from models.quickstart.grounds import Colours, fractal, surface
+from models.quickstart.grounds import Colours, blur, fractal, surface
 from models.quickstart.shapes import shape
 from models.quickstart.sprites import Sprite
 
@@ -178,7 +178,7 @@ def _shaded(thing: _Thing, rng: Generator) -> _Thing:
     y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
     light = 1 + rng.uniform(0, 0.5) * (np.cos(angle) * x + np.sin(angle) * y)
     if rng.random() < 0.4:
-        depth = cv2.GaussianBlur(thing.alpha, (0, 0), 0.04 * max(height, width) + 0.5)
+        depth = blur(thing.alpha, 0.04 * max(height, width) + 0.5)
         light = light * (1 - rng.uniform(0.2, 0.6) * (1 - depth) * 2).clip(0.3, 1)
     if rng.random() < 0.3:
         light = light * (0.75 + 0.5 * fractal(height, width, rng))
@@ -230,7 +230,7 @@ def _cast_shadow(canvas: Colours, alpha: NDArray[np.float32], y: int, x: int, rn
     reach = 0.12 * max(alpha.shape)
     move = np.array([[1, 0, x + rng.normal(0, reach)], [0, 1, y + abs(rng.normal(0, reach))]], np.float32)
     shadow = cv2.warpAffine(alpha, move, (width, height))
-    shadow = cv2.GaussianBlur(shadow, (0, 0), rng.uniform(0.01, 0.08) * max(alpha.shape) + 0.5)
+    shadow = blur(shadow, rng.uniform(0.01, 0.08) * max(alpha.shape) + 0.5)
     canvas *= 1 - rng.uniform(0.15, 0.6) * shadow[..., None]
 
 
@@ -242,8 +242,9 @@ def _photograph(canvas: Colours, rng: Generator) -> NDArray[np.uint8]:
     if rng.random() < 0.15:  # haze: low contrast
         canvas = canvas * 0.5 + rng.uniform(20, 110)
     if rng.random() < 0.5:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), 0.3 + rng.random() * max(height, width) / 500)
-    canvas = 255 * (np.clip(canvas, 0, 255) / 255) ** rng.uniform(0.6, 1.5) * rng.uniform(0.75, 1.15, 3)
+        canvas = blur(canvas, 0.3 + rng.random() * max(height, width) / 500)
+    tone, tint = rng.uniform(0.6, 1.5), 255 * rng.uniform(0.75, 1.15, 3).astype(np.float32)
+    canvas = cv2.pow(np.clip(canvas, 0, 255) / 255, tone) * tint
     if rng.random() < 0.15:
         canvas = np.repeat(canvas.mean(2, keepdims=True), 3, axis=2)
     canvas = canvas + rng.standard_normal(canvas.shape, np.float32) * rng.uniform(0, 8)

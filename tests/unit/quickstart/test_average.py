@@ -4,7 +4,7 @@ import torch
 
 from export.sam import VIT_T, build
 from models.quickstart.average import average
-from models.quickstart.train import write_checkpoint
+from models.quickstart.saving import write_checkpoint
 
 
 def test_an_average_has_the_mean_of_all_weights(tmp_path: Path) -> None:

@@ -5,22 +5,23 @@ from torch.optim.swa_utils import AveragedModel
 
 from export import checkpoint
 from export.sam import VIT_T, build
-from models.quickstart.train import _optimizers, _resume, _suspend, write_checkpoint
+from models.quickstart.optimizers import optimizers_of
+from models.quickstart.saving import resume, suspend, write_checkpoint
 
 
 def test_an_interrupted_stage_goes_on_with_the_same_weights_and_moments(tmp_path: Path) -> None:
     torch.manual_seed(0)
     sam = build(VIT_T)
-    average, optimizers = AveragedModel(sam), _optimizers(sam)
+    average, optimizers = AveragedModel(sam), optimizers_of(sam)
     for weight in sam.mask_decoder.parameters():
         weight.grad = torch.ones_like(weight)
     for optimizer in optimizers:
         optimizer.step()
-    _suspend(tmp_path / "stage.state", sam, average, optimizers, 7)
+    suspend(tmp_path / "stage.state", sam, average, optimizers, 7, 0.25)
 
     other = build(VIT_T)
-    other_average, other_optimizers = AveragedModel(other), _optimizers(other)
-    assert _resume(tmp_path / "stage.state", other, other_average, other_optimizers) == 7
+    other_average, other_optimizers = AveragedModel(other), optimizers_of(other)
+    assert resume(tmp_path / "stage.state", other, other_average, other_optimizers) == (7, 0.25)
     for name, tensor in sam.state_dict().items():
         torch.testing.assert_close(other.state_dict()[name], tensor, rtol=0, atol=0)
     muon, adamw = (list(optimizer.state_dict()["state"].values()) for optimizer in other_optimizers)
@@ -31,7 +32,7 @@ def test_an_interrupted_stage_goes_on_with_the_same_weights_and_moments(tmp_path
 
 def test_a_stage_without_a_past_starts_at_its_beginning(tmp_path: Path) -> None:
     sam = build(VIT_T)
-    assert _resume(tmp_path / "none.state", sam, AveragedModel(sam), _optimizers(sam)) == 0
+    assert resume(tmp_path / "none.state", sam, AveragedModel(sam), optimizers_of(sam)) == (0, 0)
 
 
 def test_what_training_writes_is_a_checkpoint_that_exports(tmp_path: Path) -> None:
