@@ -15,7 +15,7 @@ from rich.progress import track
 
 from export import checkpoint
 from models.quickstart.grounds import surface
-from models.quickstart.measures import calibration, count_islands, iou
+from models.quickstart.measures import calibration, count_islands, count_pieces, iou
 from models.quickstart.predictor import Click, Predictor
 from models.quickstart.prompts import most_interior
 from models.quickstart.scenes import WHOLE, Material, compose
@@ -35,6 +35,7 @@ class Record:
     """What became of one object's clicks.
 
     Attributes:
+        pieces: how many the object is seen in.
         best: the IoU of the best candidate after each number of clicks in CLICKS.
         top: that of the candidate with the highest score.
         scores: predicted IoU of the three candidates after one click.
@@ -42,6 +43,7 @@ class Record:
         islands: for each of them, the number of pieces that lie apart.
     """
 
+    pieces: int
     best: list[float] = field(default_factory=list)
     top: list[float] = field(default_factory=list)
     scores: NDArray[np.float32] | None = None
@@ -80,7 +82,7 @@ def click_objects(predictor: Predictor, material: Material, rng: Generator) -> l
     things = [scene.levels[WHOLE] == number for number in chosen]
     predictor.look(scene.image)
     clicks = [[_click(thing, 1)] for thing in things]
-    records = [Record() for _ in things]
+    records = [Record(count_pieces(thing)) for thing in things]
     for count in range(1, max(CLICKS) + 1):
         masks, scores, small = predictor.answer(clicks)
         for i, (thing, record) in enumerate(zip(things, records, strict=True)):
@@ -98,10 +100,10 @@ def click_objects(predictor: Predictor, material: Material, rng: Generator) -> l
 
 def report(records: list[Record]) -> str:
     """Return the tables of IoU, islands and calibration in Markdown."""
-    lines = [f"{len(records)} objects", "", "| clicks | best of three | top-scored |", "|---|---|---|"]
-    for i, count in enumerate(CLICKS):
-        best, top = (np.mean([values[i] for values in column]) for column in _columns(records))
-        lines.append(f"| {count} | {best:.3f} | {top:.3f} |")
+    lines = ["| clicks | objects | best of three | top-scored |", "|---|---|---|---|"]
+    lines += [_row(str(count), records, i) for i, count in enumerate(CLICKS)]
+    lines += [_row("1, seen in one piece", [record for record in records if record.pieces == 1], 0)]
+    lines += [_row("1, seen in several", [record for record in records if record.pieces > 1], 0)]
     any_island = np.mean([any(record.islands) for record in records])
     top_island = np.mean([record.islands[int(record.scores.argmax())] > 0 for record in records])
     per_mask = np.mean([count > 0 for record in records for count in record.islands])
@@ -159,8 +161,12 @@ def _drawn(
         yield image.astype(np.uint8), thing
 
 
-def _columns(records: list[Record]) -> tuple[list[list[float]], list[list[float]]]:
-    return [record.best for record in records], [record.top for record in records]
+def _row(name: str, records: list[Record], i: int) -> str:
+    """Return the row of the mean IoU after CLICKS[i] clicks."""
+    if not records:
+        return f"| {name} | 0 | | |"
+    best, top = np.mean([record.best[i] for record in records]), np.mean([record.top[i] for record in records])
+    return f"| {name} | {len(records)} | {best:.3f} | {top:.3f} |"
 
 
 def _click(mask: NDArray[np.bool_], label: int) -> Click:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.quickstart.measures import calibration, count_islands, iou
+from models.quickstart.measures import calibration, count_islands, count_pieces, iou
 
 
 def test_iou_of_overlapping_and_of_empty_masks() -> None:
@@ -19,6 +19,12 @@ def test_only_distant_pieces_outside_of_the_thing_are_islands() -> None:
     assert count_islands(mask, thing, 40, 40) == 0
     mask[180:184, 100:104] = True
     assert count_islands(mask, thing, 40, 40) == 1
+
+
+def test_pieces_of_a_thing_are_counted_without_specks() -> None:
+    thing = np.zeros((100, 100), bool)
+    thing[10:40, 10:40] = thing[10:40, 60:90] = thing[80, 80] = True
+    assert count_pieces(thing) == 2
 
 
 def test_calibration_sorts_by_what_was_predicted() -> None:
