@@ -16,7 +16,7 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
-from frontend_api.segmentation.served_model import Failures
+from frontend_api.segmentation.model_watch import Failures
 from frontend_api.services import Services, disk_of, open_services
 from frontend_api.settings import Settings
 

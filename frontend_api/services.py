@@ -14,8 +14,8 @@ from frontend_api.segmentation.admission import Admission
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.encode_slots import EncodeSlots
+from frontend_api.segmentation.model_watch import Failures, ModelWatch
 from frontend_api.segmentation.pixels import Pixels
-from frontend_api.segmentation.served_model import Failures, ModelWatch
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageStore

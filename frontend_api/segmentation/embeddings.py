@@ -18,8 +18,9 @@ from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import EMBEDDING_SHAPE, Embedding, Inference
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.encode_slots import EncodeSlots, Ticket
+from frontend_api.segmentation.model_watch import ModelWatch
 from frontend_api.segmentation.pixels import Pixels
-from frontend_api.segmentation.served_model import ModelWatch, ServedModel
+from frontend_api.segmentation.served_model import ServedModel
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageStore
 

@@ -1,0 +1,205 @@
+"""Follows the model repository: the newest consistent pair is served, and told when it changes."""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+
+import structlog
+
+from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable, VersionGone
+from frontend_api.inference import Inference, ModelName, VersionState
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation.failures import FailedVersions, failed_to_load
+from frontend_api.segmentation.pairs import Pairs
+from frontend_api.segmentation.served_model import ServedModel
+
+log = structlog.stdlib.get_logger("imgr.model")
+
+_HURRIED_SECONDS = 0.2
+
+
+Failures = Callable[[], Mapping[str, str]]
+Prepare = Callable[[ServedModel], Awaitable[None]]
+
+
+class ModelWatch:
+    """Follows Triton's model repository and names the pair in service.
+
+    Identities come from the graphs themselves, so whatever an operator edits, an embedding of one
+    checkpoint never meets another's decoder unnoticed.
+
+    A newer pair takes over once its encoder has confirmed its identity and the images in use are encoded by it; the
+    pair before it serves meanwhile.
+
+    Args:
+        inference: the model server.
+        metrics: where the pair in service and the failed versions are shown.
+        interval: seconds between two looks at the repository.
+        patience: seconds for which clicks wait for the next pair when one was lost.
+        handover: the most seconds for which a newer pair waits until images in use are encoded by it.
+        failures: what can't be loaded and why, from who knows better than Triton's index, which remembers failures of
+            versions that are gone and says nothing of a ``config.pbtxt`` that can't be read.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        *,
+        interval: float,
+        patience: float,
+        handover: float,
+        failures: Failures | None = None,
+    ) -> None:
+        self._inference = inference
+        self._pairs = Pairs(inference)
+        self._metrics = metrics
+        self._interval = interval
+        self._patience = patience
+        self._handover = handover
+        self._told_failures = failures
+        self._prepare: Prepare | None = None
+        self._successor: ServedModel | None = None
+        self._confirming: asyncio.Task[None] | None = None
+        self._model: ServedModel | None = None
+        self._problem = "the model server has not answered yet"
+        self._told = ""  # the problem last logged
+        self._lost = -math.inf  # when the last model went
+        self._available = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._failed = FailedVersions(metrics)
+        self.reachable = False
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """What can't be served and why; see `FailedVersions`."""
+        return self._failed.reasons
+
+    @property
+    def current(self) -> ServedModel:
+        """The pair in service. Raises NoModelInService, which says why there is none."""
+        if self._model is None:
+            raise NoModelInService(f"no model can serve clicks: {self._problem}")
+        return self._model
+
+    async def in_service(self) -> ServedModel:
+        """Return the pair in service; if it was lost just now, wait a little for the next.
+
+        An operator who replaces two files does so one after the other. Raises NoModelInService.
+        """
+        patience = self._lost + self._patience - monotonic()
+        if self._model is None and self.reachable and patience > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._available.wait()
+        return self.current
+
+    def before_handover(self, prepare: Prepare) -> None:
+        """Have `prepare` called with a newer pair before it takes over."""
+        self._prepare = prepare
+
+    async def run(self) -> None:
+        """Follow Triton's state until cancelled."""
+        try:
+            while True:
+                await self._check()
+                # While nothing is served somebody waits for it.
+                await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
+        finally:
+            self._stop_confirming()
+
+    async def refresh(self, doubted: ServedModel) -> ServedModel:
+        """Ask Triton anew because an answer contradicted `doubted`; return the pair now in service.
+
+        Whoever comes while another asks waits for that answer instead of asking again.
+        """
+        async with self._lock:
+            if self._model == doubted:
+                self._pairs.doubt(doubted.version)
+                await self._look()
+        return await self.in_service()
+
+    async def _check(self) -> None:
+        async with self._lock:
+            await self._look()
+
+    async def _look(self) -> None:
+        try:
+            states = await self._inference.versions()
+            self.reachable = True
+            newest = await self._pairs.newest(states)
+            self._note_failures(states)
+            if isinstance(newest, str):
+                self._problem = newest
+                if self._model is not None:
+                    self._serve(None)
+            elif newest != self._model:
+                if self._model is not None and self._pairs.ready(self._model):
+                    self._confirm(newest)
+                else:
+                    self._serve(newest)
+        except (Unavailable, InferenceTimeout) as error:
+            self.reachable = False
+            self._problem = str(error)
+            self._serve(None)
+
+    def _confirm(self, model: ServedModel) -> None:
+        """Ask the encoder of a newer pair for its identity, and let the pair take over."""
+        if self._successor != model:
+            self._stop_confirming()
+            self._successor = model
+            self._confirming = asyncio.create_task(self._confirmed(model))
+
+    def _stop_confirming(self) -> None:
+        self._successor = None
+        if self._confirming is not None:
+            self._confirming.cancel()
+
+    async def _confirmed(self, model: ServedModel) -> None:
+        try:
+            agrees = await self._pairs.agrees(model)
+            if agrees and self._prepare is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._handover):
+                        await self._prepare(model)
+        except VersionGone:
+            agrees = True
+            self._pairs.forget(model.version)
+        except (Unavailable, InferenceTimeout):
+            agrees = True  # for all we know; otherwise clicks will find out
+        async with self._lock:
+            if self._successor != model:
+                return
+            self._successor = self._confirming = None
+            if not agrees:
+                self._pairs.doubt(model.version)
+                await self._look()
+            elif self._pairs.knows(model.version):
+                self._serve(ServedModel(model.version, model.identity))  # since now
+
+    def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:
+        reasons = failed_to_load(states) if self._told_failures is None else dict(self._told_failures())
+        self._failed.note(reasons | self._pairs.mismatches())
+
+    def _serve(self, model: ServedModel | None) -> None:
+        if model is None and self._problem != self._told:
+            never_served = self._model is None and self._lost == -math.inf  # Triton still loads its models
+            (log.info if never_served else log.warning)("no model in service", problem=self._problem)
+        self._told = self._problem if model is None else ""
+        if model == self._model:
+            return
+        self._model = model
+        if model is None:
+            self._lost = monotonic()
+            self._available.clear()
+        else:
+            self._available.set()
+        self._metrics.model_info.clear()
+        self._metrics.model_up.set(model is not None)
+        self._metrics.model_since.set_to_current_time()
+        if model is None:
+            return
+        self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
+        log.info("model in service", version=model.version, identity=model.identity)
