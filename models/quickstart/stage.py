@@ -41,7 +41,6 @@ class Stage:
     batch: int
     prompts: int
     freeze_statistics: bool
-    freeze_encoder: bool
     compiled: bool
     device: str
     processes: int
@@ -114,9 +113,7 @@ def _network(stage: Stage) -> Sam:
     sam = checkpoint.load(stage.init).sam if stage.init else build(VIT_T)
     network.sharpen(sam, stage.sharpen)
     sam.to(stage.device, memory_format=torch.channels_last).train()
-    if stage.freeze_encoder:
-        sam.image_encoder.requires_grad_(False)
-    if stage.freeze_statistics or stage.freeze_encoder:
+    if stage.freeze_statistics:
         for module in sam.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()

@@ -29,7 +29,6 @@ def train(
     batch: Annotated[int, typer.Option(help="Pictures a step, divisible by --processes.")] = 8,
     prompts: Annotated[int, typer.Option(help="Prompts a picture.")] = 6,
     freeze_statistics: Annotated[bool, typer.Option(help="Keep BatchNorm's means and variances.")] = False,
-    freeze_encoder: Annotated[bool, typer.Option(help="Train the decoder alone.")] = False,
     compiled: Annotated[
         bool, typer.Option(help="Compile the encoder: faster on some machines, after minutes.")
     ] = False,
@@ -52,7 +51,6 @@ def train(
         batch=batch,
         prompts=prompts,
         freeze_statistics=freeze_statistics,
-        freeze_encoder=freeze_encoder,
         compiled=compiled,
         device=device,
         processes=processes,
