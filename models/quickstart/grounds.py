@@ -12,9 +12,9 @@ Gray = NDArray[np.float32]  # [H,W], 0…1
 
 # Families that only held-out scenes are made of.
 HELD_OUT_FAMILIES = ("cells", "weave")
-_WIDE_BLUR = 4  # pixels of standard deviation
-
 FAMILIES = ("plain", "gradient", "patches", "noise", "stripes", "checker", "grain", "specks", "blurred", "pattern")
+
+_WIDE_BLUR = 4  # pixels of standard deviation
 
 
 def surface(
