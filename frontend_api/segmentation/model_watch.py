@@ -19,7 +19,6 @@ log = structlog.stdlib.get_logger("imgr.model")
 
 _HURRIED_SECONDS = 0.2
 
-
 Failures = Callable[[], Mapping[str, str]]
 Prepare = Callable[[ServedModel], Awaitable[None]]
 

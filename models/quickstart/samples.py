@@ -44,7 +44,7 @@ class Batch(NamedTuple):
 
     def on(self, device: str) -> "Batch":
         """Return the batch as the network takes it, on a device."""
-        moved = Batch(*(part.to(device, non_blocking=True) for part in self))
+        moved = Batch(*(part.to(device) for part in self))
         return moved._replace(answers=moved.answers / 255, distance=moved.distance / 255)
 
 
