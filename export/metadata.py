@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import onnx
+from google.protobuf.message import DecodeError
+from onnx.external_data_helper import ExternalDataInfo
 
 # Part of every identity: raise it when the same checkpoint must give graphs that old ones cannot be mixed with.
 FORMAT_VERSION = 1
@@ -16,6 +18,9 @@ CHECKPOINT_SHA256 = "checkpoint_sha256"
 EXPORTED_AT = "exported_at"
 IMGR_VERSION = "imgr_version"
 EXPORT_FORMAT = "export_format"
+
+# A graph whose weights lie in another file is far smaller; a larger file holds them itself.
+_LARGEST_BARE_GRAPH = 64 * 10**6
 
 _METADATA_PROPS = onnx.ModelProto.DESCRIPTOR.fields_by_name["metadata_props"].number
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types of protocol buffers
@@ -53,6 +58,28 @@ def read_metadata(model: Path) -> dict[str, str]:
             else:
                 raise ValueError(f"{model} is no ONNX file")
     return properties
+
+
+def files_beside(model: Path) -> dict[str, int]:
+    """Return the names of the files beside an ONNX file that hold its weights, and how many bytes each needs.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is no ONNX file.
+    """
+    if model.stat().st_size > _LARGEST_BARE_GRAPH:
+        return {}
+    try:
+        graph = onnx.load(model, load_external_data=False).graph
+    except DecodeError as error:
+        raise ValueError(f"{model} is no ONNX file") from error
+    needed: dict[str, int] = {}
+    for tensor in graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            where = ExternalDataInfo(tensor)
+            end = (where.offset or 0) + (where.length or 0)
+            needed[where.location] = max(end, needed.get(where.location, 0))
+    return needed
 
 
 def _varint(file: BinaryIO) -> int:

@@ -17,8 +17,9 @@ from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
 from frontend_api.segmentation.model_watch import Failures
-from frontend_api.services import Services, disk_of, open_services
+from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
+from frontend_api.storage.stores import disk_of
 
 _MULTIPART_OVERHEAD = 64 * 1024  # boundaries, headers and the other fields around the file
 

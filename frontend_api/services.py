@@ -5,8 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
@@ -114,12 +112,6 @@ async def open_services(
             uploads=Admission("uploads", settings.max_concurrent_uploads, metrics),
             metrics=metrics,
         )
-
-
-def disk_of(store: str) -> Path | None:
-    """Return the folder of a store of local files, None for other stores: a bucket doesn't say how full it is."""
-    url = urlsplit(store)
-    return Path(unquote(url.path)) if url.scheme == "file" else None
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

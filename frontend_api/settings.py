@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+from obstore import parse_scheme
+from obstore.exceptions import BaseError
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -91,6 +93,17 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("store")
+    @classmethod
+    def _store(cls, value: str) -> str:
+        try:
+            known = parse_scheme(value) in {"local", "memory", "s3", "gcs", "azure"}
+        except (BaseError, ValueError):
+            known = False
+        if not known:
+            raise ValueError(f"expected a URL such as file:///srv/imgr or s3://bucket/prefix, got {value!r}")
         return value
 
     @field_validator("triton_url")

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from imgr.errors import ImgrError
+from imgr.errors import ImgrError, RepositoryError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,27 +37,35 @@ def _in_words(command: Callable[P, T]) -> Callable[P, T]:
         try:
             return command(*args, **kwargs)
         except ImgrError as error:
-            Console(stderr=True).print(f"[bold red]imgr:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+            _complain(str(error))
             raise typer.Exit(1) from error
 
     return wrapped
 
 
-def _tell_triton(version: int) -> None:
-    """Have Tritons in explicit mode load what is in the repository now; the embedded one polls."""
-    from imgr.triton.control import external_tritons, reload  # noqa: PLC0415
+def _complain(sentence: str) -> None:
+    Console(stderr=True).print(f"[bold red]imgr:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
 
-    for url in external_tritons():
-        reload(url, version)
+
+def _tell_tritons(repository: Path) -> None:
+    """Have Tritons in explicit mode load what is in the repository now; the embedded one polls."""
+    from imgr.repository import list_versions  # noqa: PLC0415
+    from imgr.triton.control import external_tritons, reload_all  # noqa: PLC0415
+
+    reload_all(external_tritons(), list_versions(repository)[0].number)
 
 
 @app.command()
 @_in_words
 def serve(
     host: Annotated[str, typer.Option(help="address the REST API listens on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="port the REST API listens on")] = 8000,
-    triton_http_port: Annotated[int | None, typer.Option(help="port of Triton's HTTP endpoint; any free one")] = None,
-    triton_metrics_port: Annotated[int | None, typer.Option(help="port of Triton's metrics; any free one")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port the REST API listens on")] = 8000,
+    triton_http_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="port of Triton's HTTP endpoint; any free one")
+    ] = None,
+    triton_metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="port of Triton's metrics; any free one")
+    ] = None,
     model_repository: Repository = None,
     ready_timeout: Annotated[
         float, typer.Option(help="seconds after which it gives up if no click can be answered")
@@ -98,9 +106,7 @@ def export(
     from imgr.repository import LOADED_VERSIONS, chosen_repository, list_versions  # noqa: PLC0415
 
     repository = chosen_repository(model_repository)
-    publication = export_with_progress(
-        console, checkpoint, repository, precision=precision, pictures=pictures, force=force
-    )
+    export_with_progress(console, checkpoint, repository, precision=precision, pictures=pictures, force=force)
     for version in list_versions(repository)[:LOADED_VERSIONS]:
         if version.problem is not None:
             console.print(
@@ -108,7 +114,7 @@ def export(
                 f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it.[/]",
                 soft_wrap=True,
             )
-    _tell_triton(publication.version)
+    _tell_tritons(repository)
 
 
 @app.command()
@@ -141,7 +147,11 @@ def models(model_repository: Repository = None) -> None:
 
     repository = chosen_repository(model_repository)
     versions = list_versions(repository)
-    served = served_versions(repository)
+    try:
+        served = served_versions(repository)
+    except RepositoryError as error:
+        _complain(f"which version is served is not known: {error}")
+        served = set()
     columns = ("version", "", "variant", "precision", "identity", "size", "exported", "checkpoint")
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for version in versions:
@@ -183,7 +193,7 @@ def rollback(
             "`imgr rollback --undo` takes this back.",
             soft_wrap=True,
         )
-    _tell_triton(newest.number)
+    _tell_tritons(repository)
 
 
 @app.command()
@@ -191,34 +201,56 @@ def rollback(
 def prune(
     keep: Annotated[int, typer.Option(min=1, help="how many of the newest versions stay")],
     model_repository: Repository = None,
+    force: Annotated[bool, typer.Option("--force", help="even if no Triton can be asked what it serves")] = False,
 ) -> None:
     """Delete old versions, and withdrawn ones; never what is served."""
     from imgr import rollback as action  # noqa: PLC0415
-    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.repository import chosen_repository  # noqa: PLC0415
     from imgr.triton.control import served_versions  # noqa: PLC0415
 
     repository = chosen_repository(model_repository)
-    done = action.prune(repository, keep, served_versions(repository))
+    served = set() if force else served_versions(repository)
+    if not served and not force:
+        raise RepositoryError(
+            "no Triton that serves this repository could be asked which version must stay; "
+            "name it in IMGR_TRITON_URL, or, if there is none, say --force"
+        )
+    done = action.prune(repository, keep, served)
     for kind, numbers in (("old", done.removed), ("withdrawn", done.withdrawn)):
         if numbers:
             console.print(f"Deleted {kind}: version {', '.join(map(str, numbers))}.")
     console.print(f"{done.bytes / 1e6:.0f} MB freed.")
     if done.removed:
-        _tell_triton(list_versions(repository)[0].number)
+        _tell_tritons(repository)
+
+
+@app.command()
+@_in_words
+def reload(model_repository: Repository = None) -> None:
+    """Tell the Tritons that IMGR_TRITON_URL names of the newest version, if another command could not reach them."""
+    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.triton.control import external_tritons  # noqa: PLC0415
+
+    repository = chosen_repository(model_repository)
+    if not external_tritons():
+        raise RepositoryError("IMGR_TRITON_URL names no Triton; the one that `imgr serve` starts needs no telling")
+    if not list_versions(repository):
+        raise RepositoryError(f"{repository} holds no version to serve")
+    _tell_tritons(repository)
 
 
 @app.command()
 @_in_words
 def doctor(
-    port: Annotated[int, typer.Option(help="port that `imgr serve` would listen on")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port that `imgr serve` would listen on")] = 8000,
     model_repository: Repository = None,
 ) -> None:
     """Tell what this machine lacks to serve."""
+    from imgr.configuration import read_settings  # noqa: PLC0415
     from imgr.doctor import State, examine  # noqa: PLC0415
-    from imgr.repository import chosen_repository  # noqa: PLC0415
 
     colours = {State.WELL: "green", State.DOUBTFUL: "yellow", State.FAILED: "red"}
-    checks = examine(chosen_repository(model_repository), port)
+    checks = examine(read_settings(model_repository=model_repository), port)
     for check in checks:
         console.print(f"[{colours[check.state]}]{check.state}[/] {escape(check.finding)}", soft_wrap=True)
     if any(check.state is State.FAILED for check in checks):

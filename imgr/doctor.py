@@ -11,8 +11,11 @@ from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from frontend_api.settings import Settings
 from imgr.errors import ImgrError
 from imgr.repository import LOADED_VERSIONS, list_versions
+from imgr.store import existing_folder, require_store
+from imgr.triton.control import external_tritons, served_version
 from imgr.triton.installation import packaged_environment, packaged_executable, packaged_triton, require_parts
 from imgr.triton.ports import require_free
 
@@ -37,17 +40,53 @@ class Check:
     finding: str
 
 
-def examine(repository: Path, port: int) -> list[Check]:
+def examine(settings: Settings, port: int) -> list[Check]:
     """Check everything `imgr serve` needs; nothing stays started or changed."""
-    checks = [] if "IMGR_TRITON_URL" in os.environ else _embedded_triton()
     return [
-        *checks,
-        _space(Path.cwd(), _DISK_BYTES, "uploads and embeddings", "make room, or set IMGR_STORE to another place"),
+        *(_tritons() if "IMGR_TRITON_URL" in os.environ else _embedded_triton()),
+        *_store(settings.store),
         _told(
             lambda: require_free("127.0.0.1", port, "the REST API", "--port"), f"port {port} is free", State.DOUBTFUL
         ),
-        _models(repository),
+        *_checkpoint(),
+        _models(settings.model_repository),
     ]
+
+
+def _tritons() -> list[Check]:
+    """Ask each external Triton what it serves."""
+    try:
+        urls = external_tritons()
+    except ImgrError as error:
+        return [Check(State.FAILED, str(error))]
+    checks = []
+    for url in urls:
+        try:
+            version = served_version([url])
+        except ImgrError as error:
+            checks.append(Check(State.FAILED, str(error)))
+        else:
+            well = f"Triton at {url} serves version {version}"
+            ill = f"Triton at {url} serves no version of both models; its log says why"
+            checks.append(Check(State.FAILED, ill) if version is None else Check(State.WELL, well))
+    return checks
+
+
+def _store(url: str) -> list[Check]:
+    checks = [_told(lambda: require_store(url), f"uploads and embeddings go to {url}")]
+    if (folder := existing_folder(url)) is not None:
+        remedy = "make room, or set IMGR_STORE to another place"
+        checks.append(_space(folder, _DISK_BYTES, "uploads and embeddings", remedy))
+    return checks
+
+
+def _checkpoint() -> list[Check]:
+    path = os.environ.get("SAM_CHECKPOINT_PATH")
+    if not path:
+        return []
+    if Path(path).is_file():
+        return [Check(State.WELL, f"{path} is there to be exported and served")]
+    return [Check(State.FAILED, f"there is no checkpoint at {path}, which SAM_CHECKPOINT_PATH names")]
 
 
 def _embedded_triton() -> list[Check]:

@@ -46,14 +46,17 @@ def chosen_repository(option: Path | None) -> Path:
 
 
 def list_versions(repository: Path) -> list[Version]:
-    """Return all versions, newest first. Raises RepositoryError if there is no repository."""
-    if not all((repository / model / "config.pbtxt").is_file() for model in MODELS):
-        raise RepositoryError(
-            f"{repository} is no model repository: it must hold sam_encoder/config.pbtxt and sam_decoder/config.pbtxt; "
-            "run in the project's folder, or name the repository with --model-repository"
-        )
-    numbers = set[int]().union(*(moves.numbers(repository / model) for model in MODELS))
-    return [_version(repository, number) for number in sorted(numbers, reverse=True)]
+    """Return all versions, newest first. Raises RepositoryError if there is no repository, or it can't be read."""
+    try:
+        if not all((repository / model / "config.pbtxt").is_file() for model in MODELS):
+            raise RepositoryError(
+                f"{repository} is no model repository: it must hold sam_encoder/config.pbtxt and "
+                "sam_decoder/config.pbtxt; run in the project's folder, or name the repository with --model-repository"
+            )
+        numbers = set[int]().union(*(moves.numbers(repository / model) for model in MODELS))
+        return [_version(repository, number) for number in sorted(numbers, reverse=True)]
+    except OSError as error:
+        raise RepositoryError(f"{error.filename or repository} can't be read: {error.strerror}") from error
 
 
 def require_models(repository: Path) -> None:
@@ -79,9 +82,11 @@ def _version(repository: Path, number: int) -> Version:
     for folder in folders:
         try:
             properties.append(metadata.read_metadata(folder / "model.onnx"))
-        except (OSError, ValueError):
+            problem = problem or _lack(folder, properties[-1])
+        except (OSError, ValueError) as error:
             properties.append({})
-            problem = f"{folder.parent.name} has no readable model.onnx"
+            reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
+            problem = f"{folder.parent.name} has no readable model.onnx{reason}"
     encoder, decoder = (each.get(metadata.IDENTITY) for each in properties)
     if problem is None and encoder != decoder:
         problem = f"the encoder is of {encoder}, the decoder of {decoder}"
@@ -96,3 +101,14 @@ def _version(repository: Path, number: int) -> Version:
         checkpoint=known.get(metadata.CHECKPOINT, "?"),
         problem=problem,
     )
+
+
+def _lack(folder: Path, properties: dict[str, str]) -> str | None:
+    """Return what a version folder of one model lacks, None if nothing; raises OSError or ValueError."""
+    if metadata.IDENTITY not in properties:
+        return f"the model.onnx of {folder.parent.name} is not one that `imgr export` wrote: it names no identity"
+    for name, size in metadata.files_beside(folder / "model.onnx").items():
+        weights = folder / name
+        if not weights.is_file() or weights.stat().st_size < size:
+            return f"{folder.parent.name} lacks its weights: {name} is missing, or not whole"
+    return None

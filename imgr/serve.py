@@ -20,6 +20,7 @@ from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
 from imgr.configuration import read_settings
 from imgr.errors import CannotServe
+from imgr.store import require_store
 from imgr.triton.command import TritonPorts
 from imgr.triton.output import Failures
 from imgr.triton.ports import free_ports, require_free
@@ -56,6 +57,7 @@ def serve(
     configure_logs(settings.log_format)
     keep_freed_memory()
     require_free(host, port, "the REST API", "--port")
+    require_store(settings.store)
     if not external:
         require_free("127.0.0.1", ports.http, "Triton's HTTP endpoint", "--triton-http-port")
         require_free("127.0.0.1", ports.metrics, "Triton's metrics", "--triton-metrics-port")

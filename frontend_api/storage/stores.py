@@ -1,6 +1,8 @@
 """Object stores by URL."""
 
 from datetime import timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from obstore.store import ObjectStore, from_url
 
@@ -14,3 +16,9 @@ def open_store(url: str) -> ObjectStore:
         return from_url(url, mkdir=True)
     # A person waits: what a few tries do not bring is told as 503.
     return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)})
+
+
+def disk_of(url: str) -> Path | None:
+    """Return the folder of a store of local files, None for other stores: a bucket doesn't say how full it is."""
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None

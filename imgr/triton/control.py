@@ -78,9 +78,25 @@ def reload(url: str, version: int) -> None:
         )
 
 
+def reload_all(urls: list[str], version: int) -> None:
+    """Have all these Tritons serve `version` as `reload` does; none is left out because another one failed.
+
+    Raises:
+        RepositoryError: naming everything that went wrong.
+    """
+    problems = []
+    for url in urls:
+        try:
+            reload(url, version)
+        except RepositoryError as error:
+            problems.append(str(error))
+    if problems:
+        raise RepositoryError(f"{'; '.join(problems)}; when that is mended, `imgr reload` tells them again")
+
+
 def _asked(url: str, path: str, timeout: float, json: object = None) -> httpx.Response:
     try:
-        return httpx.post(f"http://{url}/{path}", json=json, timeout=timeout)
+        return httpx.post(f"http://{url}/{path}", json=json, timeout=timeout, trust_env=False)
     except httpx.HTTPError as error:
         raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
 

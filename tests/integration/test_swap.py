@@ -167,7 +167,7 @@ def test_ten_rounds_of_the_commands_under_load_fail_no_click(swapped, second, se
             traffic.wait_for()
             swapped.delete(version)
             swapped.until_served(1, first_identity)
-            imgr("prune", "--keep=2")
+            imgr("prune", "--keep=2", "--force")
     traffic.assert_all_right(*answers)
 
 

@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from export import Publication
 from imgr.cli import app
+from imgr.errors import RepositoryError
+from imgr.repository import list_versions
 from tests.unit.imgr.test_repository import publish
 
 
@@ -43,7 +45,7 @@ def test_an_export_beside_a_broken_version_tells_that_it_would_not_be_served(tmp
     result = run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models"))
     assert "Version 2 can't be served (sam_decoder has no readable model.onnx)" in result.stdout
     assert "`imgr prune --keep 2` deletes it" in result.stdout
-    run("prune", "--keep", "2", "--model-repository", str(tmp_path / "models"))
+    run("prune", "--keep", "2", "--force", "--model-repository", str(tmp_path / "models"))
     assert run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models")).stdout == ""
 
 
@@ -63,12 +65,75 @@ def test_pruning_tells_what_is_gone(tmp_path):
         publish(tmp_path / "models", number)
     repository = ("--model-repository", str(tmp_path / "models"))
     run("rollback", *repository)
-    result = run("prune", "--keep", "1", *repository)
+    result = run("prune", "--keep", "1", "--force", *repository)
     assert result.stdout == "Deleted old: version 1.\nDeleted withdrawn: version 3.\n0 MB freed.\n"
     assert run("prune", "--keep", "0", *repository).exit_code == 2
 
 
-@pytest.mark.parametrize("command", [["models"], ["rollback"], ["prune", "--keep=1"]])
+def test_nothing_is_pruned_while_nobody_says_what_is_served(tmp_path):
+    for number in (1, 2):
+        publish(tmp_path / "models", number)
+    result = run("prune", "--keep", "1", "--model-repository", str(tmp_path / "models"))
+    assert result.exit_code == 1
+    assert "name it in IMGR_TRITON_URL, or, if there is none, say --force" in result.stderr
+    assert len(list_versions(tmp_path / "models")) == 2
+
+
+def test_models_are_listed_while_triton_does_not_answer(tmp_path):
+    publish(tmp_path, 3)
+    result = run("models", IMGR_MODEL_REPOSITORY=str(tmp_path), IMGR_TRITON_URL="127.0.0.1:9")
+    assert result.exit_code == 0
+    assert "vit_b/fp32/0123456789abcdef" in result.stdout
+    assert result.stderr.startswith("imgr: which version is served is not known: the Triton that IMGR_TRITON_URL names")
+
+
+def test_every_triton_is_told_of_a_version_though_another_does_not_answer(tmp_path, monkeypatch):
+    told = []
+
+    def reload(url, version):
+        told.append((url, version))
+        if url == "127.0.0.1:1":
+            raise RepositoryError("Triton at 127.0.0.1:1 does not answer")
+
+    monkeypatch.setattr("imgr.triton.control.reload", reload)
+    publish(tmp_path, 3)
+    result = run("reload", IMGR_MODEL_REPOSITORY=str(tmp_path), IMGR_TRITON_URL="127.0.0.1:1,127.0.0.1:2")
+    assert told == [("127.0.0.1:1", 3), ("127.0.0.1:2", 3)]
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "imgr: Triton at 127.0.0.1:1 does not answer; when that is mended, `imgr reload` tells them again\n"
+    )
+
+
+def test_without_an_external_triton_there_is_none_to_tell(tmp_path):
+    publish(tmp_path, 1)
+    result = run("reload", IMGR_MODEL_REPOSITORY=str(tmp_path), IMGR_TRITON_URL=None)
+    assert result.exit_code == 1
+    assert "IMGR_TRITON_URL names no Triton" in result.stderr
+
+
+@pytest.mark.parametrize("store", ["/srv/imgr", "ftp://host/path", "s3:/bucket", "https://host/path"])
+def test_a_store_that_is_no_url_of_one_is_named(store):
+    result = run("models", IMGR_STORE=store)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"imgr: IMGR_STORE: Value error, expected a URL such as file:///srv/imgr or s3://bucket/prefix, got {store!r}\n"
+    )
+
+
+@pytest.mark.parametrize("store", ["file:///dev/null/store", "az://container/without/account"])
+def test_a_store_that_cannot_be_used_ends_serving_before_it_began(tmp_path, store):
+    publish(tmp_path, 1)
+    result = run("serve", "--port", "0", "--model-repository", str(tmp_path), IMGR_STORE=store)
+    assert result.exit_code == 1
+    assert store in result.stderr
+
+
+def test_a_port_beyond_the_last_is_refused():
+    assert run("serve", "--port", "65536").exit_code == 2
+
+
+@pytest.mark.parametrize("command", [["rollback"], ["prune", "--keep=1"]])
 def test_a_triton_that_does_not_answer_is_told(tmp_path, command):
     for number in (1, 2):
         publish(tmp_path / "models", number)

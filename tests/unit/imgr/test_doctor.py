@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from imgr import doctor
+from imgr.configuration import read_settings
 from imgr.doctor import State, examine, glibc
 from imgr.errors import CannotServe
 from imgr.triton import installation
@@ -20,12 +21,18 @@ def repository(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def no_external_triton(monkeypatch):
-    monkeypatch.delenv("IMGR_TRITON_URL", raising=False)
+def nothing_set(monkeypatch, tmp_path):
+    for name in ("IMGR_TRITON_URL", "SAM_CHECKPOINT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IMGR_STORE", (tmp_path / "store").as_uri())
+
+
+def checks(repository, port=None):
+    return examine(read_settings(model_repository=repository), port or free_ports(1)[0])
 
 
 def findings(repository, state):
-    return [check.finding for check in examine(repository, free_ports(1)[0]) if check.state is state]
+    return [check.finding for check in checks(repository) if check.state is state]
 
 
 def test_a_machine_that_can_serve_fails_no_check(repository):
@@ -92,7 +99,7 @@ def test_little_space_is_a_doubt_and_no_failure(repository, monkeypatch):
 def test_a_port_in_use_is_a_doubt_because_another_can_be_chosen(repository):
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        (doubt,) = [check for check in examine(repository, port) if check.state is State.DOUBTFUL]
+        (doubt,) = [check for check in checks(repository, port) if check.state is State.DOUBTFUL]
     assert f"port {port} on 127.0.0.1" in doubt.finding
 
 
@@ -109,10 +116,54 @@ def test_a_broken_newest_version_is_a_doubt(repository):
     assert doubt.startswith("version 2 is broken (sam_decoder has no readable model.onnx)")
 
 
-def test_an_external_triton_makes_the_embedded_one_unnecessary(repository, monkeypatch):
+@pytest.fixture
+def external_tritons(monkeypatch):
+    """What two external Tritons serve, by address; there is no embedded one."""
+
     def fail():
         raise CannotServe("this is not looked at")
 
     monkeypatch.setattr(doctor, "require_parts", fail)
-    monkeypatch.setenv("IMGR_TRITON_URL", "triton:8000")
+    monkeypatch.setenv("IMGR_TRITON_URL", "127.0.0.1:1,127.0.0.1:2")
+    served = {"127.0.0.1:1": 3, "127.0.0.1:2": 3}
+    monkeypatch.setattr(doctor, "served_version", lambda urls: served[urls[0]])
+    return served
+
+
+def test_external_tritons_are_asked_and_make_the_embedded_one_unnecessary(repository, external_tritons):
+    assert findings(repository, State.FAILED) == []
+    told = findings(repository, State.WELL)
+    assert [f"Triton at {url} serves version 3" for url in external_tritons] == told[:2]
+
+
+def test_an_external_triton_that_serves_nothing_is_a_failure(repository, external_tritons):
+    external_tritons["127.0.0.1:2"] = None
+    assert findings(repository, State.FAILED) == [
+        "Triton at 127.0.0.1:2 serves no version of both models; its log says why"
+    ]
+
+
+def test_an_external_triton_that_does_not_answer_is_a_failure(repository, monkeypatch):
+    monkeypatch.setenv("IMGR_TRITON_URL", f"127.0.0.1:{free_ports(1)[0]}")
+    (finding,) = findings(repository, State.FAILED)
+    assert "does not answer" in finding
+
+
+def test_the_disk_of_the_store_is_looked_at_and_the_store_not_made(repository, tmp_path):
+    assert [each for each in findings(repository, State.WELL) if f"MB free in {tmp_path} for uploads" in each]
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("store", ["file:///dev/null/store", "az://container/without/account"])
+def test_a_store_that_cannot_be_used_is_a_failure(repository, monkeypatch, store):
+    monkeypatch.setenv("IMGR_STORE", store)
+    (finding,) = findings(repository, State.FAILED)
+    assert store in finding
+
+
+def test_a_checkpoint_that_is_named_must_be_there(repository, monkeypatch, tmp_path):
+    monkeypatch.setenv("SAM_CHECKPOINT_PATH", str(tmp_path / "sam.pth"))
+    (finding,) = findings(repository, State.FAILED)
+    assert str(tmp_path / "sam.pth") in finding
+    (tmp_path / "sam.pth").touch()
     assert findings(repository, State.FAILED) == []

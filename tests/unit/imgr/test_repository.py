@@ -1,6 +1,8 @@
+import onnx
 import pytest
 from structlog.testing import capture_logs
 
+from export import metadata, moves
 from imgr.errors import RepositoryError
 from imgr.repository import list_versions, require_models
 from tests.support.tiny_models import write_version
@@ -51,6 +53,40 @@ def test_a_file_that_is_no_onnx_model_is_a_problem(tmp_path, content):
     publish(tmp_path, 1)
     (tmp_path / "sam_encoder" / "1" / "model.onnx").write_bytes(content)
     assert list_versions(tmp_path)[0].problem is not None
+
+
+def test_two_files_that_name_no_identity_are_a_problem(tmp_path):
+    publish(tmp_path, 1)
+    for model in ("sam_encoder", "sam_decoder"):
+        (tmp_path / model / "1" / "model.onnx").write_bytes(b"")
+    (version,) = list_versions(tmp_path)
+    assert version.problem == "the model.onnx of sam_encoder is not one that `imgr export` wrote: it names no identity"
+
+
+def test_weights_beside_the_graph_that_are_missing_or_cut_short_are_a_problem(tmp_path):
+    publish(tmp_path, 1)
+    graph = tmp_path / "sam_encoder" / "1" / "model.onnx"
+    onnx.save(onnx.load(graph), graph, save_as_external_data=True, location="model.onnx.data", size_threshold=0)
+    weights = graph.with_name("model.onnx.data")
+    assert list_versions(tmp_path)[0].problem is None
+    weights.write_bytes(weights.read_bytes()[:-1])
+    problem = "sam_encoder lacks its weights: model.onnx.data is missing, or not whole"
+    assert list_versions(tmp_path)[0].problem == problem
+    weights.unlink()
+    assert list_versions(tmp_path)[0].problem == problem
+
+
+def test_what_this_user_may_not_read_is_told_as_such(tmp_path, monkeypatch):
+    publish(tmp_path, 1)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(metadata, "read_metadata", refuse)
+    assert list_versions(tmp_path)[0].problem == "sam_decoder has no readable model.onnx (Permission denied)"
+    monkeypatch.setattr(moves, "numbers", refuse)
+    with pytest.raises(RepositoryError, match="sam_encoder can't be read: Permission denied"):
+        list_versions(tmp_path)
 
 
 def test_foreign_folders_are_not_versions(tmp_path):
