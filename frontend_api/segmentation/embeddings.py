@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from time import monotonic, perf_counter
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
@@ -17,27 +17,21 @@ from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, S
 from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import EMBEDDING_SHAPE, Embedding, Inference
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.encode_slots import EncodeSlots, Ticket
+from frontend_api.segmentation.encode_slots import EncodeSlots
 from frontend_api.segmentation.model_watch import ModelWatch
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.served_model import ServedModel
+from frontend_api.segmentation.shared_work import GivenUp, Job, SharedWork
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageStore
 
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
 _IN_USE_SECONDS = 60.0
-_MOST_IN_USE = 32  # half of what fits into memory by default: the embeddings of the pair that serves must stay
+_EMBEDDING_BYTES = 4 * int(np.prod(EMBEDDING_SHAPE))
 Key = tuple[UUID, str]
 Source = Literal["store", "computed"]
-
-
-@dataclass(eq=False, slots=True)
-class _Job:
-    """One embedding being fetched or made, shared by everybody who waits for it."""
-
-    task: asyncio.Task[tuple[Embedding, Source]]
-    ticket: Ticket
+Made = tuple[Embedding, Source]
 
 
 class Embeddings:
@@ -76,7 +70,9 @@ class Embeddings:
         metrics.encodes_waiting.set_function(lambda: slots.waiting)
         metrics.encodes_waiting_limit.set(max_queued)
         self._in_use: OrderedDict[UUID, float] = OrderedDict()  # when an image was last clicked or uploaded
-        self._jobs: dict[Key, _Job] = {}
+        # Half of what fits into memory: when their successors are prepared, those of the pair that serves must stay.
+        self._most_in_use = max_bytes // _EMBEDDING_BYTES // 2
+        self._jobs: SharedWork[Key, Made] = SharedWork()
         self._saving: set[asyncio.Task[None]] = set()
 
     async def get(self, image_id: UUID, model: ServedModel) -> Embedding:
@@ -90,15 +86,10 @@ class Embeddings:
         if values is not None:
             self._metrics.cache_lookups.labels("embedding", "memory").inc()
             return Embedding(values, model.identity)
-        job = self._job(image_id, model, urgent=True)
-        job.ticket.urgent = True
         try:
-            embedding, source = await asyncio.shield(job.task)
-        except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if job.task.cancelled() and current is not None and not current.cancelling():
-                raise ImageNotFound(f"image {image_id} was deleted while it was being encoded") from None
-            raise
+            embedding, source = await self._jobs.result((image_id, model.identity), self._work(image_id, model))
+        except GivenUp:
+            raise ImageNotFound(f"image {image_id} was deleted while it was being encoded") from None
         self._metrics.cache_lookups.labels("embedding", source).inc()
         return embedding
 
@@ -110,7 +101,7 @@ class Embeddings:
             return
         self._use(image_id)
         if self._slots.waiting < self._max_queued:
-            self._job(image_id, model, urgent=False)
+            self._job(image_id, model)
 
     async def prepare(self, model: ServedModel) -> None:
         """Have the images in use encoded by a model that is about to serve, those used last first.
@@ -121,7 +112,7 @@ class Embeddings:
         images = [image_id for image_id, used in reversed(self._in_use.items()) if used > since]
         missing = [image_id for image_id in images if (image_id, model.identity) not in self._memory]
         if missing:
-            await asyncio.wait([self._job(image_id, model, urgent=False).task for image_id in missing])
+            await asyncio.wait([self._job(image_id, model).task for image_id in missing])
 
     async def ready(self, image_id: UUID, model: ServedModel) -> bool:
         """Tell whether a click would find the embedding without the encoder."""
@@ -133,44 +124,45 @@ class Embeddings:
         self._in_use.pop(image_id, None)
         for key in [key for key in self._memory if key[0] == image_id]:
             del self._memory[key]
-        for key in [key for key in self._jobs if key[0] == image_id]:
-            self._jobs[key].task.cancel()
+        for key in [key for key in self._jobs.under_way() if key[0] == image_id]:
+            self._jobs.give_up(key)
 
     async def aclose(self) -> None:
         """Give up what is being made, finish storing what was made."""
-        tasks = [job.task for job in self._jobs.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._saving, return_exceptions=True)
+        await self._jobs.aclose()
+        await asyncio.gather(*self._saving, return_exceptions=True)
 
     def _use(self, image_id: UUID) -> None:
         self._in_use[image_id] = monotonic()
         self._in_use.move_to_end(image_id)
-        if len(self._in_use) > _MOST_IN_USE:
+        if len(self._in_use) > self._most_in_use:
             self._in_use.popitem(last=False)
 
-    def _job(self, image_id: UUID, model: ServedModel, *, urgent: bool) -> _Job:
-        key = (image_id, model.identity)
-        if key not in self._jobs:
-            ticket = Ticket(urgent)
-            job = _Job(asyncio.create_task(self._load(image_id, model, ticket)), ticket)
-            self._jobs[key] = job
-            job.task.add_done_callback(lambda task: self._done(key, task))
-        return self._jobs[key]
+    def _job(self, image_id: UUID, model: ServedModel) -> Job[Made]:
+        """Have an embedding made though nobody waits for it."""
+        job = self._jobs.job((image_id, model.identity), self._work(image_id, model))
+        job.wanted = True
+        return job
 
-    def _done(self, key: Key, task: asyncio.Task[tuple[Embedding, Source]]) -> None:
-        del self._jobs[key]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.warning("no embedding", image_id=str(key[0]), error=str(error))
+    def _work(self, image_id: UUID, model: ServedModel) -> Callable[[Job[Made]], Coroutine[Any, Any, Made]]:
+        async def work(job: Job[Made]) -> Made:
+            try:
+                return await self._make(image_id, model, job)
+            except Exception as error:
+                log.warning("no embedding", image_id=str(image_id), error=str(error))
+                raise
 
-    async def _load(self, image_id: UUID, model: ServedModel, ticket: Ticket) -> tuple[Embedding, Source]:
+        return work
+
+    async def _make(self, image_id: UUID, model: ServedModel, job: Job[Made]) -> Made:
         stored = await self._images.embedding(image_id, model.identity)
-        if stored is not None and len(stored) == 4 * int(np.prod(EMBEDDING_SHAPE)):
+        if stored is not None and len(stored) == _EMBEDDING_BYTES:
             values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
             self._keep(image_id, Embedding(values, model.identity))
             return Embedding(values, model.identity), "store"
         queued = perf_counter()
-        async with self._slots.hold(ticket):
+        async with self._slots.hold(urgent=lambda: job.waiting > 0):
+            job.wanted = True  # what the encoder has begun is finished, and kept for the next click
             self._metrics.waited("encode_queue", perf_counter() - queued)
             pixels = await self._pixels.get(image_id)
             frame = await self._workers.run("preprocess", to_model_frame, pixels)
@@ -193,7 +185,6 @@ class Embeddings:
     async def _save(self, image_id: UUID, embedding: Embedding) -> None:
         """Store an embedding; losing it costs another encode, no more."""
         try:
-            await self._images.record(image_id)  # deleted meanwhile: nothing derived may stay
             await self._images.add_embedding(image_id, embedding.identity, embedding.values.astype("<f4").tobytes())
         except (ImageNotFound, StoreUnavailable) as error:
             log.warning("embedding not stored", image_id=str(image_id), error=str(error))

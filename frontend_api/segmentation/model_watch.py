@@ -103,7 +103,10 @@ class ModelWatch:
         """Follow Triton's state until cancelled."""
         try:
             while True:
-                await self._check()
+                try:
+                    await self._check()
+                except Exception:  # a watch that ended would leave this replica with the model of that moment
+                    log.exception("the model server's answer was not understood")
                 # While nothing is served somebody waits for it.
                 await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
         finally:
@@ -168,6 +171,9 @@ class ModelWatch:
             self._pairs.forget(model.version)
         except (Unavailable, InferenceTimeout):
             agrees = True  # for all we know; otherwise clicks will find out
+        except Exception:
+            log.exception("a newer model takes over unprepared", version=model.version)
+            agrees = True
         async with self._lock:
             if self._successor != model:
                 return

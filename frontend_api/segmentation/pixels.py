@@ -6,8 +6,10 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from frontend_api.errors import ImageNotFound
 from frontend_api.images.decoding import decode_image
 from frontend_api.metrics import Metrics
+from frontend_api.segmentation.shared_work import GivenUp, SharedWork
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageStore
 
@@ -23,16 +25,24 @@ class Pixels:
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._memory: LRUCache[UUID, NDArray[np.uint8]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
+        self._jobs: SharedWork[UUID, NDArray[np.uint8]] = SharedWork()
         metrics.cache_bytes.labels("pixels").set_function(lambda: self._memory.currsize)
         metrics.cache_limit.labels("pixels").set(max_bytes)
 
     async def get(self, image_id: UUID) -> NDArray[np.uint8]:
-        """Return an image's pixels. Raises ImageNotFound, StoreUnavailable."""
+        """Return an image's pixels, decoded once for everybody who waits. Raises ImageNotFound, StoreUnavailable."""
         pixels = self._memory.get(image_id)
         self._metrics.cache_lookups.labels("pixels", "computed" if pixels is None else "memory").inc()
-        if pixels is None:
-            pixels = await self.decode(await self._images.original(image_id))
-            self.keep(image_id, pixels)
+        if pixels is not None:
+            return pixels
+        try:
+            return await self._jobs.result(image_id, lambda _: self._load(image_id))
+        except GivenUp:
+            raise ImageNotFound(f"image {image_id} was deleted while it was being decoded") from None
+
+    async def _load(self, image_id: UUID) -> NDArray[np.uint8]:
+        pixels = await self.decode(await self._images.original(image_id))
+        self.keep(image_id, pixels)
         return pixels
 
     async def decode(self, data: bytes) -> NDArray[np.uint8]:
@@ -45,5 +55,6 @@ class Pixels:
             self._memory[image_id] = pixels
 
     def forget(self, image_id: UUID) -> None:
-        """Drop an image's pixels from memory."""
+        """Drop an image's pixels from memory, and give up what is being decoded."""
+        self._jobs.give_up(image_id)
         self._memory.pop(image_id, None)

@@ -96,18 +96,26 @@ class ImageStore:
         return True
 
     async def add_embedding(self, image_id: UUID, identity: str, data: bytes) -> None:
-        """Store an embedding. Raises StoreUnavailable."""
+        """Store an embedding. Raises ImageNotFound if its image was deleted meanwhile, StoreUnavailable."""
+        path = f"images/{image_id}/{_embedding_name(identity)}"
+        await self.record(image_id)
         async with _translated_errors():
-            await self._store.put_async(f"images/{image_id}/{_embedding_name(identity)}", data)
+            await self._store.put_async(path, data)
+        try:
+            await self.record(image_id)
+        except ImageNotFound:  # nothing derived may stay
+            async with _translated_errors():
+                await self._delete([path])
+            raise
 
     async def delete(self, image_id: UUID) -> None:
         """Remove an upload and everything derived from it. Raises ImageNotFound, StoreUnavailable."""
         record = await self.record(image_id)
+        last = f"images/{record.image_id}/record.json"  # until it goes, a deletion that failed can be repeated
         async with _translated_errors():
-            # The record goes first: without it nothing else is ever read.
-            await self._store.delete_async(f"images/{record.image_id}/record.json")
             async for page in self._store.list_async(f"images/{record.image_id}/"):
-                await self._delete([entry["path"] for entry in page])
+                await self._delete([entry["path"] for entry in page if entry["path"] != last])
+            await self._delete([last])
 
     async def expire(self) -> int:
         """Remove every upload older than the time to live; return how many. Raises StoreUnavailable."""
@@ -128,11 +136,13 @@ class ImageStore:
     async def sweep(self) -> None:
         """Expire uploads from time to time until cancelled."""
         while True:
-            await asyncio.sleep(max(60.0, self._ttl.total_seconds() / 10))
             try:
                 log.info("expired images removed", count=await self.expire())
             except StoreUnavailable as error:
                 log.warning("expired images not removed", problem=str(error))
+            except Exception:  # whatever it was, photos must not stay for ever
+                log.exception("expired images not removed")
+            await asyncio.sleep(max(60.0, self._ttl.total_seconds() / 10))
 
     async def _read(self, image_id: UUID, name: str) -> bytes:
         async with _translated_errors():

@@ -13,7 +13,7 @@ def open_store(url: str) -> ObjectStore:
     Credentials and endpoint of a bucket come from the environment variables that its tools know, such as ``AWS_*``.
     """
     if url.startswith("file:"):
-        return from_url(url, mkdir=True)
+        return from_url(url, mkdir=True, automatic_cleanup=True)  # a folder goes with its last file
     # A person waits: what a few tries do not bring is told as 503.
     return from_url(url, retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=10)})
 

@@ -54,19 +54,22 @@ class TritonClient:
 
     async def versions(self) -> Mapping[ModelName, Mapping[int, VersionState]]:
         """Return the state of every version of both models."""
-        async with self._translated_errors():
-            index = await self._client.get_model_repository_index()
-        return {
-            name: {
-                # Behind its first paragraph a reason holds a traceback with paths.
-                int(entry["version"]): VersionState(
-                    entry.get("state") == "READY", entry.get("reason", "").partition("\n\n")[0]
-                )
-                for entry in index
-                if entry["name"] == name and entry.get("version")
+        try:
+            async with self._translated_errors():
+                index = await self._client.get_model_repository_index()
+            return {
+                name: {
+                    # Behind its first paragraph a reason holds a traceback with paths.
+                    int(entry["version"]): VersionState(
+                        entry.get("state") == "READY", entry.get("reason", "").partition("\n\n")[0]
+                    )
+                    for entry in index
+                    if entry["name"] == name and entry.get("version")
+                }
+                for name in MODEL_NAMES
             }
-            for name in MODEL_NAMES
-        }
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise TritonUnavailable("what answers in the model server's place is no Triton") from error
 
     async def identity(self, model: ModelName, version: int) -> str:
         """Return the identity constant of a model version."""

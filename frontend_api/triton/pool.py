@@ -62,6 +62,7 @@ class TritonPool:
         self._names = list(names)
         self._timeout = timeout
         self._shared_memory = shared_memory
+        self._addresses: dict[str, set[str]] = {}
         self._members: dict[str, _Member] = {}
 
     async def __aenter__(self) -> Self:
@@ -174,11 +175,12 @@ class TritonPool:
         return states
 
     async def _resolve(self) -> None:
-        try:
-            addresses = {address for name in self._names for address in await addresses_of(name)}
-        except OSError as error:
-            log.warning("the model server's name is not resolved", error=str(error))
-            return  # those known remain
+        for name in self._names:
+            try:
+                self._addresses[name] = await addresses_of(name)
+            except (OSError, UnicodeError) as error:  # those known by it remain
+                log.warning("a model server's name is not resolved", name=name, error=str(error))
+        addresses = set[str]().union(*self._addresses.values())
         if self._members and addresses != self._members.keys():
             log.info("the model servers changed", before=sorted(self._members), now=sorted(addresses))
         for address in addresses - self._members.keys():

@@ -130,7 +130,7 @@ class SharedEmbeddings:
             memory = _reserved(path, self._size)
             await self._client.unregister_system_shared_memory(self._name)
             await self._client.register_system_shared_memory(self._name, f"/{self._name}", self._size)
-        except aiohttp.ClientError:
+        except (aiohttp.ClientError, TimeoutError):  # Triton may answer the next time
             raise
         except (InferenceServerException, OSError) as error:
             log.info("clicks carry their embeddings to Triton", reason=str(error))

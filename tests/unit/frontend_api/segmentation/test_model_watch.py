@@ -130,6 +130,35 @@ async def test_preparations_that_take_too_long_are_not_waited_for():
     assert (await served(model_watch)).version == 2
 
 
+async def test_a_handover_whose_preparations_break_takes_place():
+    inference, model_watch = watch({1: (A, A)})
+
+    async def prepare(_):
+        raise RuntimeError("unforeseen")
+
+    model_watch.before_handover(prepare)
+    await served(model_watch)
+    inference.models = {1: (A, A), 2: (B, B)}
+    with capture_logs() as logs:
+        assert (await served(model_watch)).version == 2
+    assert "a newer model takes over unprepared" in [line["event"] for line in logs]
+
+
+async def test_an_unforeseen_error_does_not_end_the_watch():
+    inference, model_watch = watch({1: (A, A)})
+    inference.error = RuntimeError("unforeseen")
+    watching = asyncio.create_task(model_watch.run())
+    with capture_logs() as logs:
+        await asyncio.sleep(0.01)
+        inference.error = None
+        async with asyncio.timeout(2):
+            while not model_watch.reachable:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+    assert "the model server's answer was not understood" in [line["event"] for line in logs]
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_failures_are_those_of_who_knows_better():
     told = {"sam_decoder": "failed to read text proto"}
     _, model_watch = watch({1: (A, A)}, failures=lambda: told)

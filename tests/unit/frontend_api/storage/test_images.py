@@ -64,6 +64,69 @@ async def test_deletion_leaves_nothing(backend):
     assert backend.list().collect() == []
 
 
+async def test_a_deletion_that_fails_midway_can_be_repeated(backend, monkeypatch):
+    images, added = ImageStore(backend, HOUR), record()
+    await images.add(added, b"abc")
+    await images.add_embedding(added.image_id, "x", b"1234")
+    delete, fail = images._delete, StoreUnavailable("away")
+
+    async def once(paths):
+        monkeypatch.setattr(images, "_delete", delete)
+        raise fail
+
+    monkeypatch.setattr(images, "_delete", once)
+    with pytest.raises(StoreUnavailable):
+        await images.delete(added.image_id)
+    await images.delete(added.image_id)
+    assert backend.list().collect() == []
+
+
+async def test_an_embedding_of_a_deleted_image_is_refused_and_does_not_stay(backend, monkeypatch):
+    images, added = ImageStore(backend, HOUR), record()
+    with pytest.raises(ImageNotFound):
+        await images.add_embedding(added.image_id, "x", b"1234")
+    await images.add(added, b"abc")
+    known = images.record
+
+    async def deleted_afterwards(image_id):
+        monkeypatch.setattr(images, "record", known)
+        found = await known(image_id)
+        await images.delete(image_id)
+        return found
+
+    monkeypatch.setattr(images, "record", deleted_afterwards)
+    with pytest.raises(ImageNotFound):
+        await images.add_embedding(added.image_id, "x", b"1234")
+    assert backend.list().collect() == []
+
+
+async def test_no_folder_stays_of_what_was_deleted(tmp_path):
+    images, added = ImageStore(open_store(tmp_path.as_uri()), HOUR), record()
+    await images.add(added, b"abc")
+    await images.add_embedding(added.image_id, "x", b"1234")
+    await images.delete(added.image_id)
+    assert not list(tmp_path.glob("**/*"))
+
+
+async def test_the_first_sweep_is_at_the_start_and_no_error_ends_the_sweeps(monkeypatch):
+    images, swept = ImageStore(open_store("memory:///"), HOUR), []
+
+    async def expire():
+        swept.append(len(swept))
+        raise [StoreUnavailable("away"), RuntimeError("unforeseen")][len(swept) - 1]
+
+    async def sleep(seconds):
+        assert seconds == 360
+        if len(swept) == 2:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(images, "expire", expire)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await images.sweep()
+    assert swept == [0, 1]
+
+
 async def test_an_upload_cut_off_before_its_record_does_not_exist(backend):
     images, image_id = ImageStore(backend, HOUR), uuid4()
     await backend.put_async(f"images/{image_id}/original", b"abc")
@@ -85,7 +148,7 @@ async def test_an_expired_upload_is_not_found_and_the_sweep_removes_all_of_it(ba
     await asyncio.sleep(2.1)
     young = record()
     await images.add(young, b"abc")
-    await images.add_embedding(old.image_id, "x", b"1234")  # younger than the upload it belongs to
+    await backend.put_async(f"images/{old.image_id}/embeddings/x.f32", b"1234")  # younger than its upload
     with pytest.raises(ImageNotFound):
         await images.record(old.image_id)
     assert await images.expire() == 1

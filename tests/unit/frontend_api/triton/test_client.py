@@ -79,3 +79,15 @@ async def test_versions_by_model_tell_what_is_ready_and_the_first_words_of_why_n
     assert {number: state.ready for number, state in versions["sam_encoder"].items()} == {1: True, 2: False}
     assert versions["sam_encoder"][2].reason == "no model.onnx"
     assert versions["sam_decoder"] == {}
+
+
+@pytest.mark.parametrize("answer", [None, {"error": "x"}, "<html>", [{"name": "sam_encoder", "version": "latest"}], ValueError()])
+async def test_an_index_that_no_triton_would_answer_is_unavailable(client, monkeypatch, answer):
+    async def index():
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(client._client, "get_model_repository_index", index)
+    with pytest.raises(TritonUnavailable, match="no Triton"):
+        await client.versions()

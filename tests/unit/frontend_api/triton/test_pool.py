@@ -253,3 +253,9 @@ async def test_tritons_come_and_go_with_their_name_and_finish_what_they_have(tri
         await pool.versions()
         await encode(pool)
     assert two.closed
+
+
+@pytest.mark.parametrize("unknown", ["gone.invalid:8000", "a..b:8000"])
+async def test_a_name_that_is_not_known_leaves_out_no_other_triton(one, unknown):
+    async with TritonPool([unknown, "10.0.0.1:8000"], timeout=1) as pool:
+        assert await ready(pool) == [1]

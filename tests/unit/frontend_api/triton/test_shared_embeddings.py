@@ -2,6 +2,7 @@ import mmap
 import os
 from contextlib import AsyncExitStack
 
+import aiohttp
 import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
@@ -132,6 +133,15 @@ async def test_clicks_carry_their_embeddings_where_memory_cant_be_shared(triton,
     triton.refusal = None
     assert await lent(shared, embedding(1)) is None, "asking again at each click would slow it down"
     assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), aiohttp.ServerDisconnectedError()])
+async def test_memory_is_shared_after_a_triton_that_was_away_is_back(triton, error):
+    shared, triton.refusal = SharedEmbeddings(triton, EMBEDDING_BYTES), error
+    with pytest.raises(type(error)):
+        await lent(shared, embedding(1))
+    triton.refusal = None
+    assert await lent(shared, embedding(1)) is not None
 
 
 async def test_what_has_little_room_to_spare_is_left_to_triton(triton, folder):

@@ -1,0 +1,145 @@
+"""Embeddings and pixels: made once, and not at all for whom nobody waits any more."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+from frontend_api.errors import ImageNotFound
+from frontend_api.metrics import Metrics
+from frontend_api.segmentation import pixels as pixels_module
+from frontend_api.services import open_services
+from frontend_api.settings import Settings
+from frontend_api.storage.images import ImageRecord, ImageType
+from tests.support.fake_inference import FakeInference
+
+
+@pytest.fixture
+def inference():
+    return FakeInference()
+
+
+@pytest.fixture
+async def services(inference):
+    settings = Settings(store="memory:///", model_poll_seconds=0.01, embedding_cache_bytes=32 * 2**20)
+    async with open_services(settings, Metrics(), inference) as services:
+        await until(lambda: services.models.reachable)
+        yield services
+        inference.released.set()
+
+
+async def add(services, photo):
+    """Store an upload that nothing has decoded or encoded yet."""
+    record = ImageRecord(
+        image_id=uuid4(), type=ImageType.ORIGINAL, filename="a.jpg", size=len(photo),
+        width=600, height=400, format="JPEG", created_at=datetime.now(UTC),
+    )  # fmt: skip
+    await services.images.add(record, photo)
+    return record.image_id
+
+
+def click(services, image_id):
+    return asyncio.create_task(services.embeddings.get(image_id, services.models.current))
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - many conditions, no event for them
+            await asyncio.sleep(0.001)
+
+
+async def busy(services, inference, photo):
+    """Have the only slot taken, so that further encodes wait."""
+    inference.released.clear()
+    first = click(services, await add(services, photo))
+    await until(lambda: inference.calls["encode"] == 1)
+    return first
+
+
+async def leave(*clicks):
+    for task in clicks:
+        task.cancel()
+    await asyncio.gather(*clicks, return_exceptions=True)
+    await asyncio.sleep(0.01)
+
+
+async def test_what_abandoned_clicks_waited_for_leaves_the_queue(services, inference, photo_jpeg):
+    slots = services.embeddings._slots
+    await busy(services, inference, photo_jpeg)
+    images = [await add(services, photo_jpeg) for _ in range(3)]
+    clicks = [click(services, image_id) for image_id in images]
+    other = click(services, images[0])
+    await until(lambda: slots.waiting == 3)
+    await leave(*clicks)
+    assert slots.waiting == 1, "somebody still waits for the first"
+    inference.released.set()
+    await other
+    assert inference.calls["encode"] == 2
+
+
+async def test_an_upload_stays_in_the_queue_but_goes_before_others_only_while_a_click_waits(
+    services, inference, photo_jpeg
+):
+    slots = services.embeddings._slots
+    await busy(services, inference, photo_jpeg)
+    image_id = await add(services, photo_jpeg)
+    services.embeddings.prefetch(image_id)
+    impatient = click(services, image_id)
+    await until(lambda: slots.waiting == 1)
+    assert slots._waiting[0].urgent()
+    await leave(impatient)
+    assert [ticket.urgent() for ticket in slots._waiting] == [False]
+
+
+async def test_an_encode_under_way_is_finished_for_the_next_click(services, inference, photo_jpeg):
+    first = await busy(services, inference, photo_jpeg)
+    await leave(first)
+    inference.released.set()
+    await until(lambda: services.embeddings._memory.currsize > 0)
+    assert inference.calls["encode"] == 1
+
+
+async def test_a_deletion_in_the_queue_is_told_and_passes_the_slot_on(services, inference, photo_jpeg):
+    first = await busy(services, inference, photo_jpeg)
+    deleted, kept = await add(services, photo_jpeg), await add(services, photo_jpeg)
+    clicks = [click(services, image_id) for image_id in (deleted, kept)]
+    await until(lambda: services.embeddings._slots.waiting == 2)
+    services.embeddings.forget(deleted)
+    inference.released.set()
+    await first
+    with pytest.raises(ImageNotFound, match="deleted while it was being encoded"):
+        await clicks[0]
+    await clicks[1]
+
+
+async def test_a_successor_is_prepared_for_no_more_images_than_half_of_memory_holds(services, photo_jpeg):
+    images = [await add(services, photo_jpeg) for _ in range(8)]
+    for image_id in images:
+        await click(services, image_id)
+    assert list(services.embeddings._in_use) == images[-4:]
+
+
+async def test_an_image_is_decoded_once_for_all_who_wait(services, photo_jpeg, monkeypatch):
+    decoded = []
+    decode = pixels_module.decode_image
+
+    def counted(*args, **options):
+        decoded.append(args)
+        return decode(*args, **options)
+
+    monkeypatch.setattr(pixels_module, "decode_image", counted)
+    image_id = await add(services, photo_jpeg)
+    arrays = await asyncio.gather(*(services.pixels.get(image_id) for _ in range(8)))
+    assert len(decoded) == 1
+    assert all(array is arrays[0] for array in arrays)
+
+
+async def test_an_embedding_of_an_image_deleted_meanwhile_does_not_stay(services, inference, photo_jpeg):
+    first = await busy(services, inference, photo_jpeg)
+    image_id = next(iter(services.embeddings._in_use))
+    await services.images.delete(image_id)
+    inference.released.set()
+    await first
+    await services.embeddings.aclose()
+    assert services.images._store.list().collect() == []
