@@ -11,6 +11,7 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from frontend_api.errors import ImageTooLarge, ServiceError, UnsupportedImage
 from frontend_api.images.bombs import MeteredStream, check_size, check_structure
+from frontend_api.images.colours import to_srgb
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 
@@ -62,14 +63,14 @@ def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
     """Decode the first frame as the browser shows it, transparent parts over white.
 
     Returns:
-        RGB, [H, W, 3], contiguous and read-only, EXIF orientation applied.
+        sRGB, [H, W, 3], contiguous and read-only, EXIF orientation and colour profile applied.
 
     Raises:
         UnsupportedImage: the bytes are none of `FORMATS`, or are truncated or corrupt.
         ImageTooLarge: the picture has more than `max_pixels` pixels.
     """
     with _opened(data, max_pixels) as (picture, orientation):
-        return np.asarray(_oriented(_over(picture, "white"), orientation))
+        return np.asarray(_oriented(_over(to_srgb(picture), "white"), orientation))
 
 
 def decode_mask(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
@@ -95,6 +96,8 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
         check_structure(data)
         with Image.open(MeteredStream(data), formats=FORMATS) as picture:
             check_size(picture, max_pixels)
+            if picture.info.get("default_image"):
+                picture.seek(1)  # of an APNG: what is shown where animations are not known comes first
             yield picture, _orientation(picture)
     except ServiceError:
         raise

@@ -2,22 +2,15 @@
 
 import functools
 import http.server
-import os
-import shutil
 import threading
 
 import pytest
 import skimage.data
-from playwright.sync_api import sync_playwright
 
 from tests.support.service import Service, free_port
 from tests.support.service_client import image_bytes
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.triton,
-    pytest.mark.skipif(CHROMIUM is None and "CI" not in os.environ, reason="no Chromium on the PATH"),
-]
+pytestmark = pytest.mark.triton
 
 FRONTEND = """<!doctype html><script>
   async function post(url, fields) {
@@ -63,17 +56,6 @@ def service(small_repository, frontend, tmp_path_factory):
     service.stop()
 
 
-@pytest.fixture(scope="module")
-def page():
-    arguments = ["--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=arguments, chromium_sandbox=os.geteuid() != 0
-        )
-        yield browser.new_page()
-        browser.close()
-
-
 def test_a_click_on_the_page_shows_three_cut_outs(page, service):
     page.goto(service.url)
     photo = {"name": "coffee.png", "mimeType": "image/png", "buffer": image_bytes(skimage.data.coffee())}
@@ -89,6 +71,61 @@ def test_a_click_on_the_page_shows_three_cut_outs(page, service):
     assert page.locator(".point").count() == 1
     page.click("#photo", position={"x": 20, "y": 20}, modifiers=["Shift"])
     page.locator('.point[data-label="0"]').wait_for()
+
+
+class Delayed:
+    """Holds back the first answer of a route until told."""
+
+    def __init__(self, page, pattern):
+        self._held = []
+        page.route(pattern, lambda route: route.continue_() if self._held else self._held.append(route))
+        self._page = page
+
+    def let_go(self):
+        with self._page.expect_response(self._held[0].request.url):
+            self._held[0].continue_()
+
+
+@pytest.fixture
+def delayed(page):
+    yield lambda pattern: Delayed(page, pattern)
+    page.unroute_all()
+
+
+def choose(page, name, pixels):
+    page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image_bytes(pixels)})
+
+
+def test_a_photo_whose_upload_was_overtaken_by_another_is_not_clicked(page, service, delayed):
+    page.goto(service.url)
+    slow = delayed("**/api/upload/image")
+    choose(page, "slow.png", skimage.data.coffee())
+    choose(page, "fast.png", skimage.data.coffee()[:200, :300])
+    page.get_by_text("300 × 200: click on it").wait_for()
+    slow.let_go()
+    page.wait_for_timeout(100)
+    assert page.evaluate("image.width") == 300
+    assert page.get_by_text("300 × 200: click on it").is_visible()
+
+
+@pytest.mark.parametrize("change", ["another photo", "no points"])
+def test_an_answer_to_what_is_no_longer_wanted_is_not_shown(page, service, delayed, change):
+    page.goto(service.url)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("600 × 400: click on it").wait_for()
+    slow = delayed("**/api/run")
+    page.click("#photo", position={"x": 200, "y": 150})
+    page.locator(".point").wait_for()
+    if change == "another photo":
+        choose(page, "small.png", skimage.data.coffee()[:200, :300])
+        page.get_by_text("300 × 200: click on it").wait_for()
+    else:
+        page.click("#clear")
+    slow.let_go()
+    page.wait_for_timeout(100)
+    assert page.locator(".point").count() == 0
+    assert page.locator("#results img").count() == 0
+    assert page.locator("#status").text_content() in ("", "300 × 200: click on it")
 
 
 def test_the_page_says_what_was_wrong_with_a_file(page, service):

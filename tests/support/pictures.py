@@ -9,9 +9,16 @@ import cv2
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 HEIGHT, WIDTH = 48, 64
+
+# XYZ of the primaries, adapted to D50 (https://www.color.org/chardata/rgb/DisplayP3.xalter).
+DISPLAY_P3 = {
+    b"rXYZ": (0.51512, 0.24120, -0.00105),
+    b"gXYZ": (0.29198, 0.69225, 0.04189),
+    b"bXYZ": (0.15710, 0.06657, 0.78407),
+}
 
 
 def photo(height: int = HEIGHT, width: int = WIDTH) -> NDArray[np.uint8]:
@@ -48,6 +55,17 @@ def with_orientation(pixels: NDArray, orientation: int, format: str = "JPEG", **
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(pixels, format, exif=exif, **options)
+
+
+def display_p3() -> bytes:
+    """The ICC profile of phones' photos: sRGB's curve, wider primaries."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    (count,) = struct.unpack_from(">I", profile, 128)
+    for i in range(count):
+        tag, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * i)
+        if tag in DISPLAY_P3:
+            struct.pack_into(">3i", profile, offset + 8, *(round(value * 65536) for value in DISPLAY_P3[tag]))
+    return bytes(profile)
 
 
 def png_of(chunks: list[tuple[bytes, bytes]], *, width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
@@ -175,6 +193,11 @@ def pictures() -> dict[str, Picture]:
         "png 16 bit": Picture(cv2.imencode(".png", wide[..., ::-1])[1].tobytes(), "PNG", colour),
         "png animated": Picture(
             encoded(colour, "PNG", save_all=True, append_images=[Image.fromarray(other)]), "PNG", colour
+        ),
+        "png animated, another picture for viewers that show one": Picture(
+            encoded(other, "PNG", save_all=True, default_image=True, append_images=[Image.fromarray(colour)]),
+            "PNG",
+            colour,
         ),
         "webp": Picture(encoded(colour, "WEBP", quality=95), "WEBP", colour, 3),
         "webp lossless": Picture(encoded(colour, "WEBP", lossless=True), "WEBP", colour),

@@ -81,7 +81,9 @@ async def test_versions_by_model_tell_what_is_ready_and_the_first_words_of_why_n
     assert versions["sam_decoder"] == {}
 
 
-@pytest.mark.parametrize("answer", [None, {"error": "x"}, "<html>", [{"name": "sam_encoder", "version": "latest"}], ValueError()])
+@pytest.mark.parametrize(
+    "answer", [None, {"error": "x"}, "<html>", [{"name": "sam_encoder", "version": "latest"}], ValueError()]
+)
 async def test_an_index_that_no_triton_would_answer_is_unavailable(client, monkeypatch, answer):
     async def index():
         if isinstance(answer, Exception):
