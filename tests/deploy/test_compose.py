@@ -159,3 +159,8 @@ def test_settings_of_the_host_reach_the_adapter():
     keys = compose(IMGR_API_KEYS="a,b")["api"]["environment"]["IMGR_API_KEYS"]
     assert keys == "a,b"
     assert CPU["api"]["environment"]["IMGR_API_KEYS"] is None
+
+
+def test_the_adapter_has_a_bounded_number_of_threads_whatever_the_host_has():
+    assert CPU["api"]["environment"]["IMGR_WORKER_THREADS"] == "4"
+    assert compose(IMGR_WORKER_THREADS="12")["api"]["environment"]["IMGR_WORKER_THREADS"] == "12"

@@ -161,6 +161,12 @@ def test_the_adapter_is_configured_with_settings_that_exist_and_finds_triton(man
     assert {"name": "http", "port": int(port), "targetPort": "http"} in service["spec"]["ports"]
 
 
+def test_the_adapter_works_with_as_many_threads_as_it_requests_cores_whatever_the_node_has(manifests):
+    (configuration,) = of_kind(manifests, "ConfigMap")
+    (adapter,) = (container for container in containers(manifests) if container["name"] == "adapter")
+    assert configuration["data"]["IMGR_WORKER_THREADS"] == adapter["resources"]["requests"]["cpu"]
+
+
 def test_triton_gets_the_flags_of_the_compose_file_but_for_where_its_models_are(manifests, request):
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     gpu = request.node.callspec.params["manifests"] == "gpu"
