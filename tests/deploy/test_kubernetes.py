@@ -139,6 +139,14 @@ def test_every_mounted_volume_exists_and_every_claim_and_configuration(manifests
                 assert ("ConfigMap", source["configMapRef"]["name"]) in names
 
 
+def test_models_out_of_a_bucket_fit_where_triton_copies_them(manifests):
+    triton = pod_templates(manifests)["triton"]["spec"]
+    (tmp,) = (volume["emptyDir"]["sizeLimit"] for volume in triton["volumes"] if volume["name"] == "tmp")
+    if triton["containers"][0]["args"][1].startswith("--model-repository=s3://"):
+        # ViT-H in fp32: two copies of a folder of two versions that serve, two of the folder of three that takes over.
+        assert int(tmp.removesuffix("Gi")) > (2 * 2 + 2 * 3) * 2.4
+
+
 def test_secrets_are_named_and_never_contained(manifests):
     assert not any(manifest["kind"] == "Secret" for manifest in manifests)
     for container in containers(manifests):
