@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sysconfig
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
+DOCUMENT = (ROOT / "docs" / "kubernetes.md").read_text()
 CUSTOM = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
 VERSIONS = ["1.30", "1.37"]  # the oldest that knows the action sleep, and the newest known here
 
@@ -83,22 +85,26 @@ def test_images_are_pinned_and_those_of_the_project(manifests):
     assert all(re.search(r":\d+\.\d+[^:/]*$", image) for image in images.values())
 
 
-def test_nothing_runs_as_root_or_with_privileges_or_writes_to_its_image(manifests):
-    users = {}
-    for name, template in pod_templates(manifests).items():
-        pod = template["spec"]
-        users[name] = pod["securityContext"]["runAsUser"]
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert pod["automountServiceAccountToken"] is False
-        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
-        assert not any("hostPath" in volume for volume in pod["volumes"])
-    for container in containers(manifests):
+def assert_unprivileged(pod):
+    """Assert more of a pod than the namespace does before it admits it."""
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert not any("hostPath" in volume for volume in pod["volumes"])
+    for container in pod["containers"] + pod.get("initContainers", []):
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
+
+
+def test_nothing_runs_as_root_or_with_privileges_or_writes_to_its_image(manifests):
+    users = {}
+    for name, template in pod_templates(manifests).items():
+        assert_unprivileged(template["spec"])
+        users[name] = template["spec"]["securityContext"]["runAsUser"]
     in_the_image = re.search(r"useradd .*--uid (\d+)", (ROOT / "Dockerfile").read_text())
     assert users == {"adapter": int(in_the_image[1]), "triton": 1000}
 
@@ -274,3 +280,37 @@ def test_every_policy_selects_pods_that_exist_and_lets_the_adapter_out_to_triton
     assert selected(manifests, to_triton["to"][0]["podSelector"]["matchLabels"]) == {"triton"}
     triton = pod_templates(manifests)["triton"]["spec"]["containers"][0]
     assert to_triton["ports"] == [{"protocol": "TCP", "port": triton["ports"][0]["containerPort"]}]
+
+
+def documented(containing):
+    """Return the one block of commands in the document that contains a text."""
+    blocks = re.findall(r"^( *)```bash\n(.*?)^ *```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+    (block,) = (textwrap.dedent(commands) for _, commands in blocks if containing in commands)
+    return block
+
+
+def test_what_is_said_to_be_applied_is_there():
+    applied = re.findall(r"-[fk] (deploy/[\w./-]*\w)", DOCUMENT)
+    assert {"deploy/kubernetes/overlays/cpu", "deploy/kubernetes/overlays/gpu"} <= set(applied)
+    assert all((ROOT / path).exists() for path in applied)
+
+
+def test_models_are_loaded_by_an_unprivileged_pod_into_the_claim_that_triton_mounts():
+    pod = yaml.safe_load((FOLDER / "load-models.yaml").read_text())
+    for version in VERSIONS:
+        kubernetes_validate.validate(pod, version, strict=True)
+    assert_unprivileged(pod["spec"])
+    claim = yaml.safe_load((FOLDER / "base" / "models.yaml").read_text())
+    namespace = yaml.safe_load((FOLDER / "base" / "namespace.yaml").read_text())
+    triton = next(yaml.safe_load_all((FOLDER / "base" / "triton.yaml").read_text()))["spec"]["template"]["spec"]
+    assert pod["metadata"]["namespace"] == namespace["metadata"]["name"]
+    assert pod["spec"]["securityContext"]["runAsUser"] == triton["securityContext"]["runAsUser"]
+    (volume,) = pod["spec"]["volumes"]
+    assert volume == {"name": "models", "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]}}
+    (container,) = pod["spec"]["containers"]
+    assert container["volumeMounts"] == [{"name": "models", "mountPath": "/models"}]
+
+    commands = documented("load-models.yaml")
+    copied = re.findall(r"^kubectl cp -n imgr (\S+) (\S+)$", commands, re.MULTILINE)
+    assert copied == [(f"model_repository/{model}", "load-models:/models") for model in ("sam_encoder", "sam_decoder")]
+    assert set(re.findall(r"pod/(\S+)", commands)) == {pod["metadata"]["name"]}
