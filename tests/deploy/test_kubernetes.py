@@ -11,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
-from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -314,3 +314,18 @@ def test_models_are_loaded_by_an_unprivileged_pod_into_the_claim_that_triton_mou
     copied = re.findall(r"^kubectl cp -n imgr (\S+) (\S+)$", commands, re.MULTILINE)
     assert copied == [(f"model_repository/{model}", "load-models:/models") for model in ("sam_encoder", "sam_decoder")]
     assert set(re.findall(r"pod/(\S+)", commands)) == {pod["metadata"]["name"]}
+
+
+def test_the_documented_command_makes_prometheus_rules_of_all_groups():
+    commands = documented("PrometheusRule")
+    printed = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", "kubectl() { cat; }\n" + commands],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    made = list(yaml.safe_load_all(printed.stdout))
+    for rule in made:
+        assert PrometheusRule.model_validate(rule).model_dump(by_alias=True, exclude_unset=True) == rule
+        assert (rule["kind"], rule["metadata"]["namespace"]) == ("PrometheusRule", "imgr")
+    assert len({rule["metadata"]["name"] for rule in made}) == len(made)
+    files = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
+    assert [rule["spec"] for rule in made] == [yaml.safe_load(path.read_text()) for path in files]
