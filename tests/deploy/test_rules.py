@@ -33,6 +33,15 @@ def test_prometheus_can_read_its_configuration():
     promtool("check", "config", "--lint=all", "--lint-fatal", "prometheus.yml")
 
 
+def test_prometheus_can_read_it_with_the_alertmanager_that_the_runbook_adds(tmp_path):
+    (added,) = re.findall(r"^```yaml\n(alerting:\n.*?)^```$", RUNBOOK, re.MULTILINE | re.DOTALL)
+    rules = f"rule_files: [{PROMETHEUS}/rules/*.yml]"
+    configuration = (PROMETHEUS / "prometheus.yml").read_text().replace("rule_files:\n  - rules/*.yml", rules)
+    assert rules in configuration
+    (tmp_path / "prometheus.yml").write_text(configuration + added)
+    promtool("check", "config", "--lint=all", "--lint-fatal", str(tmp_path / "prometheus.yml"))
+
+
 def test_the_rules_give_what_their_tests_say():
     promtool("test", "rules", "tests/rules.yml")
 
