@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from frontend_api.settings import Settings
 from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import Installation
 
@@ -155,10 +156,40 @@ def test_there_is_no_password():
     assert CPU["grafana"]["environment"]["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
 
 
+# Where things are is for the file to say, and the image says the rest.
+NOT_OF_THE_HOST = {
+    "IMGR_TRITON_URL",
+    "IMGR_TRITON_SHARED_MEMORY_BYTES",
+    "IMGR_MODEL_REPOSITORY",
+    "IMGR_STORE",
+    "IMGR_LOG_FORMAT",
+}
+
+
 def test_settings_of_the_host_reach_the_adapter():
-    keys = compose(IMGR_API_KEYS="a,b")["api"]["environment"]["IMGR_API_KEYS"]
-    assert keys == "a,b"
-    assert CPU["api"]["environment"]["IMGR_API_KEYS"] is None
+    settings = {f"IMGR_{name.upper()}" for name in Settings.model_fields} - NOT_OF_THE_HOST
+    environment = compose(**dict.fromkeys(settings, "7"))["api"]["environment"]
+    assert {name for name, value in environment.items() if value == "7"} == settings
+
+
+def test_what_the_host_does_not_set_is_unset_and_nothing_that_the_image_sets():
+    environment = CPU["api"]["environment"]
+    unset = {name for name, value in environment.items() if value is None}
+    assert environment.keys() - unset == {"IMGR_TRITON_URL", "IMGR_WORKER_THREADS"}
+    assert "IMGR_STORE=" in DOCKERFILE
+    # An engine removes a variable without a value from those of the image.
+    assert not {name for name in unset if f"{name}=" in DOCKERFILE}
+
+
+def test_settings_may_stand_in_a_file(tmp_path):
+    (tmp_path / "settings").write_text("IMGR_IMAGE_TTL_SECONDS=3600\n")
+    environment = compose(f"--env-file={tmp_path / 'settings'}", "--profile=cpu")["api"]["environment"]
+    assert environment["IMGR_IMAGE_TTL_SECONDS"] == "3600"
+
+
+def test_the_adapter_is_given_the_time_that_a_click_may_take():
+    minutes, seconds = map(int, re.fullmatch(r"(\d+)m(\d+)s", CPU["api"]["stop_grace_period"]).groups())
+    assert 60 * minutes + seconds > Settings.model_fields["triton_timeout_seconds"].default
 
 
 def test_the_adapter_has_a_bounded_number_of_threads_whatever_the_host_has():
