@@ -11,6 +11,7 @@ ServiceError
 ├── Unavailable           503  cannot be served now; carries ``retry_after``
 │   ├── Saturated         503  more work than fits
 │   ├── TritonUnavailable 503  Triton does not answer
+│   │   ├── RegionUnknown 503  Triton has restarted and lost the memory it shared
 │   │   └── VersionGone   503  Triton no longer serves the version asked for
 │   ├── NoModelInService  503  no encoder and decoder of one checkpoint are ready
 │   ├── StoreUnavailable  503  uploads cannot be read or written
@@ -57,16 +58,9 @@ class InvalidField(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """The service cannot answer now, but may soon.
+    """The service cannot answer now, but may soon."""
 
-    Args:
-        message: one sentence for the client.
-        retry_after: seconds after which trying again makes sense.
-    """
-
-    def __init__(self, message: str, *, retry_after: int = 2) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    retry_after = 2  # seconds
 
 
 class Saturated(Unavailable):

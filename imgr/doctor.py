@@ -20,6 +20,7 @@ from imgr.triton.installation import packaged_environment, packaged_executable, 
 from imgr.triton.ports import require_free
 
 _DISK_BYTES = 10**9
+_START_SECONDS = 60.0
 # A full batch of decodes takes 170 MB on its way through Triton's Python backend; containers often have 64 MB.
 _SHARED_MEMORY_BYTES = 256 * 10**6
 
@@ -137,15 +138,18 @@ def glibc(library: str, version: str, wheel_tags: str) -> Check:
 def _starts() -> Check:
     triton = packaged_triton()
     assert triton is not None  # noqa: S101 - its parts have been checked
-    run = subprocess.run(
-        [packaged_executable(triton), "--help"],
-        env=os.environ | packaged_environment(triton),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    try:
+        run = subprocess.run(
+            [packaged_executable(triton), "--help"],
+            env=os.environ | packaged_environment(triton),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_START_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(State.FAILED, f"tritonserver does not start within {_START_SECONDS:g} seconds")
     if "--model-repository" in run.stdout:
         return Check(State.WELL, "tritonserver starts")
     said = run.stdout.partition("\n")[0]

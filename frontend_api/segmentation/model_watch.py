@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from time import monotonic
 
 import structlog
 
-from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable, VersionGone
+from frontend_api.errors import InferenceTimeout, Unavailable, VersionGone
 from frontend_api.inference import Inference, ModelName, VersionState
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.failures import FailedVersions, failed_to_load
 from frontend_api.segmentation.pairs import Pairs
 from frontend_api.segmentation.served_model import ServedModel
+from frontend_api.segmentation.service_state import ServiceState
 
 log = structlog.stdlib.get_logger("imgr.model")
 
@@ -54,19 +53,13 @@ class ModelWatch:
     ) -> None:
         self._inference = inference
         self._pairs = Pairs(inference)
-        self._metrics = metrics
+        self._state = ServiceState(metrics, patience)
         self._interval = interval
-        self._patience = patience
         self._handover = handover
-        self._told_failures = failures
+        self._known_failures = failures
         self._prepare: Prepare | None = None
         self._successor: ServedModel | None = None
         self._confirming: asyncio.Task[None] | None = None
-        self._model: ServedModel | None = None
-        self._problem = "the model server has not answered yet"
-        self._told = ""  # the problem last logged
-        self._lost = -math.inf  # when the last model went
-        self._available = asyncio.Event()
         self._lock = asyncio.Lock()
         self._failed = FailedVersions(metrics)
         self.reachable = False
@@ -79,21 +72,11 @@ class ModelWatch:
     @property
     def current(self) -> ServedModel:
         """The pair in service. Raises NoModelInService, which says why there is none."""
-        if self._model is None:
-            raise NoModelInService(f"no model can serve clicks: {self._problem}")
-        return self._model
+        return self._state.current
 
     async def in_service(self) -> ServedModel:
-        """Return the pair in service; if it was lost just now, wait a little for the next.
-
-        An operator who replaces two files does so one after the other. Raises NoModelInService.
-        """
-        patience = self._lost + self._patience - monotonic()
-        if self._model is None and self.reachable and patience > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await self._available.wait()
-        return self.current
+        """Return the pair in service; if it was lost just now, wait a little for the next. Raises NoModelInService."""
+        return await self._state.soon() if self.reachable else self._state.current
 
     def before_handover(self, prepare: Prepare) -> None:
         """Have `prepare` called with a newer pair before it takes over."""
@@ -108,7 +91,7 @@ class ModelWatch:
                 except Exception:  # a watch that ended would leave this replica with the model of that moment
                     log.exception("the model server's answer was not understood")
                 # While nothing is served somebody waits for it.
-                await asyncio.sleep(self._interval if self._model else min(self._interval, _HURRIED_SECONDS))
+                await asyncio.sleep(self._interval if self._state.model else min(self._interval, _HURRIED_SECONDS))
         finally:
             self._stop_confirming()
 
@@ -118,7 +101,7 @@ class ModelWatch:
         Whoever comes while another asks waits for that answer instead of asking again.
         """
         async with self._lock:
-            if self._model == doubted:
+            if self._state.model == doubted:
                 self._pairs.doubt(doubted.version)
                 await self._look()
         return await self.in_service()
@@ -133,19 +116,17 @@ class ModelWatch:
             self.reachable = True
             newest = await self._pairs.newest(states)
             self._note_failures(states)
+            serving = self._state.model
             if isinstance(newest, str):
-                self._problem = newest
-                if self._model is not None:
-                    self._serve(None)
-            elif newest != self._model:
-                if self._model is not None and self._pairs.ready(self._model):
+                self._state.lose(newest)
+            elif newest != serving:
+                if serving is not None and self._pairs.ready(serving):
                     self._confirm(newest)
                 else:
-                    self._serve(newest)
+                    self._state.serve(newest)
         except (Unavailable, InferenceTimeout) as error:
             self.reachable = False
-            self._problem = str(error)
-            self._serve(None)
+            self._state.lose(str(error))
 
     def _confirm(self, model: ServedModel) -> None:
         """Ask the encoder of a newer pair for its identity, and let the pair take over."""
@@ -182,29 +163,8 @@ class ModelWatch:
                 self._pairs.doubt(model.version)
                 await self._look()
             elif self._pairs.knows(model.version):
-                self._serve(ServedModel(model.version, model.identity))  # since now
+                self._state.serve(ServedModel(model.version, model.identity))  # since now
 
     def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:
-        reasons = failed_to_load(states) if self._told_failures is None else dict(self._told_failures())
+        reasons = failed_to_load(states) if self._known_failures is None else dict(self._known_failures())
         self._failed.note(reasons | self._pairs.mismatches())
-
-    def _serve(self, model: ServedModel | None) -> None:
-        if model is None and self._problem != self._told:
-            never_served = self._model is None and self._lost == -math.inf  # Triton still loads its models
-            (log.info if never_served else log.warning)("no model in service", problem=self._problem)
-        self._told = self._problem if model is None else ""
-        if model == self._model:
-            return
-        self._model = model
-        if model is None:
-            self._lost = monotonic()
-            self._available.clear()
-        else:
-            self._available.set()
-        self._metrics.model_info.clear()
-        self._metrics.model_up.set(model is not None)
-        self._metrics.model_since.set_to_current_time()
-        if model is None:
-            return
-        self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
-        log.info("model in service", version=model.version, identity=model.identity)

@@ -98,9 +98,10 @@ def test_a_click_tells_where_its_embedding_came_from(open_client, inference, pho
     first = open_client(**store)
     inference.released.clear()
     image_id = first.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    read = samples(first)["imgr_stage_duration_seconds_count", "store"]
     waiting = threading.Thread(target=click, args=(first, image_id))
     waiting.start()
-    while samples(first)["imgr_in_flight", "clicks"] == 0:
+    while samples(first)["imgr_stage_duration_seconds_count", "store"] == read:  # then it asks for the embedding
         pass
     inference.released.set()
     waiting.join()
@@ -112,7 +113,7 @@ def test_a_click_tells_where_its_embedding_came_from(open_client, inference, pho
     while not first.get(f"/api/images/{image_id}").json()["embedding_ready"]:
         pass
     restarted = open_client(**store)
-    while not any((tmp_path / "store").glob("images/*/embeddings/*")):
+    while not any((tmp_path / "store").glob("images/*/embeddings/*.f32")):
         pass
     click(restarted, image_id)
     told = samples(restarted)

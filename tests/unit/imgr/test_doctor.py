@@ -88,6 +88,15 @@ def test_a_tritonserver_that_does_not_start_is_told_in_its_own_words(repository,
     ]
 
 
+def test_a_tritonserver_that_hangs_is_told(repository, monkeypatch, tmp_path):
+    hanging = tmp_path / "tritonserver"
+    hanging.write_text("#!/bin/sh\nexec sleep 60\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(doctor, "packaged_executable", lambda _: hanging)
+    monkeypatch.setattr(doctor, "_START_SECONDS", 0.2)
+    assert findings(repository, State.FAILED) == ["tritonserver does not start within 0.2 seconds"]
+
+
 def test_little_space_is_a_doubt_and_no_failure(repository, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 64 * 2**20}))
     doubts = findings(repository, State.DOUBTFUL)
