@@ -137,7 +137,8 @@ class ImageStore:
         """Expire uploads from time to time until cancelled."""
         while True:
             try:
-                log.info("expired images removed", count=await self.expire())
+                if count := await self.expire():
+                    log.info("expired images removed", count=count)
             except StoreUnavailable as error:
                 log.warning("expired images not removed", problem=str(error))
             except Exception:  # whatever it was, photos must not stay for ever

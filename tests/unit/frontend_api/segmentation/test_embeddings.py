@@ -14,6 +14,9 @@ from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageRecord, ImageType
 from tests.support.fake_inference import FakeInference
 
+EMBEDDING = 4 * 2**20
+NEWER = "vit_fake/fp16/fedcba9876543210"
+
 
 @pytest.fixture
 def inference():
@@ -21,9 +24,15 @@ def inference():
 
 
 @pytest.fixture
-async def services(inference):
-    settings = Settings(store="memory:///", model_poll_seconds=0.01, embedding_cache_bytes=32 * 2**20)
-    async with open_services(settings, Metrics(), inference) as services:
+def changes():
+    """Settings that a test wants otherwise."""
+    return {}
+
+
+@pytest.fixture
+async def services(inference, changes):
+    defaults = {"store": "memory:///", "model_poll_seconds": 0.01, "embedding_cache_bytes": 8 * EMBEDDING}
+    async with open_services(Settings(**defaults | changes), Metrics(), inference) as services:
         await until(lambda: services.models.reachable)
         yield services
         inference.released.set()
@@ -33,7 +42,7 @@ async def add(services, photo):
     """Store an upload that nothing has decoded or encoded yet."""
     record = ImageRecord(
         image_id=uuid4(), type=ImageType.ORIGINAL, filename="a.jpg", size=len(photo),
-        width=600, height=400, format="JPEG", created_at=datetime.now(UTC),
+        width=300, height=200, format="JPEG", created_at=datetime.now(UTC),
     )  # fmt: skip
     await services.images.add(record, photo)
     return record.image_id
@@ -118,6 +127,82 @@ async def test_a_successor_is_prepared_for_no_more_images_than_half_of_memory_ho
     for image_id in images:
         await click(services, image_id)
     assert list(services.embeddings._in_use) == images[-4:]
+
+
+async def test_images_in_use_are_encoded_before_a_successor_takes_over(services, inference, photo_jpeg, monkeypatch):
+    images = [await add(services, photo_jpeg) for _ in range(3)]
+    for image_id in (*images, images[0]):
+        await click(services, image_id)
+    monkeypatch.setitem(services.embeddings._in_use, images[1], -1e9)  # not used for long
+    prepared, encode = [], inference.encode
+
+    async def encoded(version, image, size):
+        prepared.append((version, services.models.current.version))
+        return await encode(version, image, size)
+
+    inference.encode = encoded
+    decoded, get = [], services.pixels.get
+    monkeypatch.setattr(services.pixels, "get", lambda image_id: decoded.append(image_id) or get(image_id))
+    inference.models = {2: (NEWER, NEWER)} | inference.models
+    await until(lambda: services.models.current.version == 2)
+    assert prepared == [(2, 1)] * 2
+    assert set(decoded) == {images[0], images[2]}
+    await click(services, images[0])
+    assert len(prepared) == 2
+
+
+async def test_a_stored_embedding_that_is_not_whole_is_made_anew(services, inference, photo_jpeg):
+    image_id = await add(services, photo_jpeg)
+    await services.images.add_embedding(image_id, services.models.current.identity, bytes(EMBEDDING - 4))
+    assert (await click(services, image_id)).values.nbytes == EMBEDDING
+    assert inference.calls["encode"] == 1
+
+
+async def test_an_answer_of_another_encoder_has_the_models_looked_at_and_keeps_its_identity(
+    services, inference, photo_jpeg
+):
+    model = services.models.current
+    inference.models = {1: (NEWER, NEWER)}  # replaced in place
+    embedding = await services.embeddings.get(await add(services, photo_jpeg), model)
+    assert embedding.identity == NEWER
+    assert services.models.current.identity == NEWER
+
+
+@pytest.mark.parametrize("changes", [{"max_queued_encodes": 2}])
+async def test_no_more_uploads_wait_to_be_encoded_than_may(services, inference, photo_jpeg):
+    await busy(services, inference, photo_jpeg)
+    for count in (1, 2, 2):
+        services.embeddings.prefetch(await add(services, photo_jpeg))
+        await asyncio.sleep(0.01)
+        assert services.embeddings._slots.waiting == count
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [({"embedding_cache_bytes": 2 * EMBEDDING}, 2), ({"embedding_cache_bytes": EMBEDDING - 1}, 0)],
+    ids=["room for two", "room for none"],
+)
+async def test_memory_holds_no_more_embeddings_than_it_may(services, photo_jpeg, kept):
+    for _ in range(3):
+        await click(services, await add(services, photo_jpeg))
+    assert services.embeddings._memory.currsize == kept * EMBEDDING
+
+
+@pytest.mark.parametrize("changes", [{"pixel_cache_bytes": 300 * 200 * 3}, {"pixel_cache_bytes": 0}])
+async def test_memory_holds_no_more_pixels_than_it_may(services, changes, photo_jpeg):
+    for _ in range(2):
+        assert (await services.pixels.get(await add(services, photo_jpeg))).shape == (200, 300, 3)
+    assert services.pixels._memory.currsize == changes["pixel_cache_bytes"]
+
+
+async def test_a_client_that_leaves_takes_nobody_elses_click_along(services, inference, photo_jpeg):
+    image_id = await add(services, photo_jpeg)
+    inference.released.clear()
+    leaving, staying = click(services, image_id), click(services, image_id)
+    await until(lambda: inference.calls["encode"] == 1)
+    await leave(leaving)
+    inference.released.set()
+    assert (await staying).identity == services.models.current.identity
 
 
 async def test_an_image_is_decoded_once_for_all_who_wait(services, photo_jpeg, monkeypatch):
