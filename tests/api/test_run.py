@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import uuid
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -115,6 +116,22 @@ def test_a_malformed_body_is_refused_in_the_same_shape(client, body, kind, statu
     answer = client.post("/api/run", content=body, headers={"content-type": kind})
     assert answer.status_code == status, answer.text
     assert set(answer.json()) == {"detail"}
+
+
+@pytest.mark.parametrize(
+    "name", ["original_image_id", "mask_image_id", "points", "labels", "box", "feather_method", "feather_width"]
+)
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_deeply_nested_value_is_refused_in_a_short_sentence(client, name, content_type):
+    image_id, nested = str(uuid.uuid4()), "[" * 1000 + "]" * 1000
+    if content_type == "application/json":
+        body = f'{{"original_image_id": "{image_id}", "{name}": {nested}}}'  # where a key stands twice, the last counts
+    else:
+        body = urlencode({"original_image_id": image_id} | {name: nested})
+    answer = client.post("/api/run", content=body, headers={"content-type": content_type})
+    assert answer.status_code in {400, 422}, answer.text
+    assert name.rstrip("s") in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 250
 
 
 def test_an_unknown_image_is_404(client):
