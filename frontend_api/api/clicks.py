@@ -6,8 +6,9 @@ from http import HTTPStatus
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from frontend_api.api.body import read_fields
 from frontend_api.api.dependencies import ServicesDep
-from frontend_api.api.fields import parse_click, read_fields
+from frontend_api.api.fields import parse_click
 from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
 from frontend_api.segmentation.clicks import ScoredCandidate
 

@@ -1,4 +1,4 @@
-"""Reads the fields of a click, from a form of JSON strings or from JSON, with one sentence for what is wrong."""
+"""Turns the fields of a body into a click, JSON strings of a form or native values, or says what is wrong with one."""
 
 import math
 import reprlib
@@ -9,9 +9,9 @@ from uuid import UUID
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from starlette.requests import Request
+from starlette.datastructures import UploadFile
 
-from frontend_api.errors import InvalidField, InvalidPrompt, InvalidRequest, NoRoom
+from frontend_api.errors import InvalidField, InvalidPrompt
 from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.segmentation.clicks import Click
 from frontend_api.settings import Settings
@@ -24,36 +24,11 @@ _short.maxlevel = 3
 _short.maxstring = 80
 
 
-async def read_fields(request: Request) -> Mapping[str, Any]:
-    """Return the body's fields.
-
-    Raises:
-        InvalidRequest: the body is no JSON object.
-        InvalidField: there is no body of a known kind.
-        NoRoom: the body can't be put down.
-    """
-    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        try:
-            return await request.form()
-        except OSError as error:
-            raise NoRoom from error
-    if content_type != "application/json":
-        raise InvalidField("the body must be a form (multipart or urlencoded) or JSON, named by Content-Type")
-    try:
-        fields = orjson.loads(await request.body())
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise InvalidRequest("the JSON body must be an object with the field original_image_id")
-    return fields
-
-
 def parse_click(fields: Mapping[str, Any], settings: Settings) -> Click:
     """Turn the fields of ``POST /api/run`` into a click.
 
     Raises:
-        InvalidField: an id is missing or no UUID.
+        InvalidField: an id is missing or no UUID, or a field is a file.
         InvalidPrompt: anything else is malformed.
     """
     image_id = _uuid(fields, "original_image_id")
@@ -78,6 +53,8 @@ def parse_click(fields: Mapping[str, Any], settings: Settings) -> Click:
 def _given(fields: Mapping[str, Any], name: str) -> Any:
     """Return a field's value; an empty string in a form means the field was left out."""
     value = fields.get(name)
+    if isinstance(value, UploadFile):
+        raise InvalidField(f"{name} must be text, got a file; send it without a file name")
     return None if value == "" else value
 
 

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tempfile
 import uuid
 from urllib.parse import urlencode
 
@@ -110,6 +111,11 @@ def test_a_malformed_prompt_gets_one_sentence(client, upload, fields, status, wo
         (b"hello", "text/plain", 422),
         (b"--x\r\nbroken", "multipart/form-data; boundary=x", 422),
         (b"whatever", "multipart/form-data", 400),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="points"\r\n\r\n[]\r\n--x--\r\n',
+            "multipart/form-data; boundary=x; charset=undefined",
+            400,
+        ),
     ],
 )
 def test_a_malformed_body_is_refused_in_the_same_shape(client, body, kind, status):
@@ -132,6 +138,38 @@ def test_a_deeply_nested_value_is_refused_in_a_short_sentence(client, name, cont
     assert answer.status_code in {400, 422}, answer.text
     assert name.rstrip("s") in answer.json()["detail"]
     assert len(answer.json()["detail"]) < 250
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """The files that forms were put into."""
+    opened = []
+
+    class Recorded(tempfile.SpooledTemporaryFile):
+        def __init__(self, **options):
+            super().__init__(**options)
+            opened.append(self)
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", Recorded)
+    return opened
+
+
+@pytest.mark.parametrize("name", ["original_image_id", "points", "feather_method"])
+def test_a_file_in_place_of_a_text_is_refused_and_closed(client, files, name):
+    texts = {"original_image_id": str(uuid.uuid4())} | POINT
+    texts.pop(name, None)
+    answer = client.post("/api/run", data=texts, files={name: ("blob", b"[1]")})
+    assert answer.status_code == 422
+    assert f"{name} must be text, got a file" in answer.json()["detail"]
+    assert [file.closed for file in files] == [True]
+
+
+def test_a_file_that_no_field_is_named_for_is_ignored_and_closed(client, upload, files):
+    image_id = upload()
+    files.clear()
+    answer = client.post("/api/run", data={"original_image_id": image_id} | POINT, files={"photo": ("a", b"a")})
+    assert answer.status_code == 200
+    assert [file.closed for file in files] == [True]
 
 
 def test_an_unknown_image_is_404(client):
