@@ -21,7 +21,8 @@ from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
 from frontend_api.storage.stores import disk_of
 
-_MULTIPART_OVERHEAD = 64 * 1024  # boundaries, headers and the other fields around the file
+_OVERHEAD = 64 * 1024  # boundaries, headers and the fields beside the file or the points
+_POINT_BYTES = 256  # of a point and its label, indented and escaped in a form: at most about half of this
 
 
 class State(TypedDict):
@@ -64,7 +65,12 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         app.include_router(module.router, dependencies=[Depends(require_api_key)])
     app.include_router(health.router)
     app.include_router(demo)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes + _MULTIPART_OVERHEAD)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=settings.max_upload_bytes + _OVERHEAD,
+        # It is parsed on the event loop, where everybody else waits for it.
+        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES + _OVERHEAD},
+    )
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

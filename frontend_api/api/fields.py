@@ -36,7 +36,7 @@ def parse_click(fields: Mapping[str, Any], settings: Settings) -> Click:
         raise InvalidField("the field original_image_id is missing; give the image_id of an upload")
     mask_id = _uuid(fields, "mask_image_id")
     points = _points(fields, settings.max_points)
-    labels = _labels(fields)
+    labels = _labels(fields, settings.max_points)
     if len(points) != len(labels):
         raise InvalidPrompt(f"there are {len(points)} points but {len(labels)} labels; give one label for each point")
     return Click(
@@ -78,19 +78,19 @@ def _json(fields: Mapping[str, Any], name: str) -> Any:
         raise InvalidPrompt(f"{name} is not JSON ({error}), got {_shown(value)}") from error
 
 
-def _list(fields: Mapping[str, Any], name: str) -> list[Any]:
+def _list(fields: Mapping[str, Any], name: str, limit: int) -> list[Any]:
     value = _json(fields, name)
     if value is None:
         return []
     if not isinstance(value, list):
         raise InvalidPrompt(f"{name} must be a list, got {_shown(value)}")
+    if len(value) > limit:
+        raise InvalidPrompt(f"there are {len(value)} {name}; the limit is {limit}")
     return value
 
 
 def _points(fields: Mapping[str, Any], limit: int) -> NDArray[np.float64]:
-    values = _list(fields, "points")
-    if len(values) > limit:
-        raise InvalidPrompt(f"there are {len(values)} points; the limit is {limit}")
+    values = _list(fields, "points", limit)
     for value in values:
         if not isinstance(value, dict) or not all(_is_number(value.get(axis)) for axis in "xy"):
             raise InvalidPrompt(
@@ -99,8 +99,8 @@ def _points(fields: Mapping[str, Any], limit: int) -> NDArray[np.float64]:
     return np.array([(value["x"], value["y"]) for value in values], np.float64).reshape(-1, 2)
 
 
-def _labels(fields: Mapping[str, Any]) -> NDArray[np.int32]:
-    values = _list(fields, "labels")
+def _labels(fields: Mapping[str, Any], limit: int) -> NDArray[np.int32]:
+    values = _list(fields, "labels", limit)
     for value in values:
         if not _is_number(value) or value not in (0, 1):
             raise InvalidPrompt(f"each label must be 1 (foreground) or 0 (background), got {_shown(value)}")

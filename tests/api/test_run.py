@@ -88,7 +88,8 @@ def test_json_and_both_kinds_of_form_mean_the_same(client, upload):
         (POINT | {"feather_width": "1e3"}, 400, "feather_width"),
         (POINT | {"mask_image_id": "nonsense"}, 422, "mask_image_id must be a UUID, got 'nonsense'"),
         (POINT | {"mask_image_id": str(uuid.uuid4())}, 404, "no image"),
-        ({"points": json.dumps([{"x": 1, "y": 1}] * 513), "labels": "[1]"}, 400, "limit is 512"),
+        ({"points": json.dumps([{"x": 1, "y": 1}] * 513), "labels": "[1]"}, 400, "513 points; the limit is 512"),
+        ({"points": "[]", "labels": json.dumps([1] * 513)}, 400, "513 labels; the limit is 512"),
     ],
 )
 def test_a_malformed_prompt_gets_one_sentence(client, upload, fields, status, words):
@@ -138,6 +139,24 @@ def test_a_deeply_nested_value_is_refused_in_a_short_sentence(client, name, cont
     assert answer.status_code in {400, 422}, answer.text
     assert name.rstrip("s") in answer.json()["detail"]
     assert len(answer.json()["detail"]) < 250
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
+def test_a_body_far_longer_than_any_prompt_is_413_although_an_upload_may_be_longer(client, kind, declared):
+    body = b'{"labels": [' + b"1, " * 100_000 + b"1]}"
+    answer = client.post("/api/run", content=body if declared else iter([body]), headers={"content-type": kind})
+    assert answer.status_code == 413
+    assert answer.json() == {"detail": "the request body exceeds the limit of 196608 bytes"}
+
+
+@pytest.mark.parametrize("count", [512, 2000])
+def test_as_many_points_as_allowed_fit_into_the_body_in_the_longest_writing(open_client, count, photo_jpeg):
+    client = open_client(max_points=count)
+    image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    points = json.dumps([{"x": 2.2250738585072014e-308, "y": 2.2250738585072014e-308}] * count, indent=4)
+    answer = run(client, image_id, points=points, labels=json.dumps([1] * count, indent=4))
+    assert answer.status_code == 200, answer.text
 
 
 @pytest.fixture
