@@ -4,6 +4,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from frontend_api.errors import NoRoom, ServiceError, Unavailable, status_of
@@ -24,8 +25,13 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
         headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
         return answer(error, status_of(error), str(error), headers)
 
+    async def client_gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
     async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
+        if isinstance(error.__cause__, ClientDisconnect):  # met by FastAPI, which takes it for a malformed body
+            return await client_gone(request, error)
         if isinstance(error.__cause__, OSError):  # FastAPI blames the client for a body that it could not put down
             log.error("a request could not be received", error=str(error.__cause__))
             return await service_error(request, NoRoom())
@@ -44,6 +50,7 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
         return answer(error, 500, detail, {"X-Request-ID": request_id})
 
     app.add_exception_handler(ServiceError, service_error)
+    app.add_exception_handler(ClientDisconnect, client_gone)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Exception, unexpected)

@@ -6,7 +6,6 @@ from uuid import uuid4
 import structlog
 from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from frontend_api.metrics import Metrics
@@ -42,8 +41,6 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             try:
                 await self.app(scope, receive, noting_send)
-            except ClientDisconnect:
-                raise
             except Exception:
                 status = 500
                 raise

@@ -7,6 +7,7 @@ import time
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 
 from frontend_api.application import create_app
@@ -43,6 +44,11 @@ def in_flight(url):
     return float(line.split()[-1])
 
 
+def connect(url):
+    host, port = url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
 def wait_for(condition):
     deadline = time.monotonic() + 10
     while not condition():
@@ -54,11 +60,31 @@ def test_a_click_is_dropped_when_its_client_disconnects(url, inference, photo_jp
     image_id = httpx.post(f"{url}/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
     inference.released.clear()
     body = json.dumps({"original_image_id": image_id, "points": [{"x": 9, "y": 9}], "labels": [1]}).encode()
-    host, port = url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port))) as connection:
+    with connect(url) as connection:
         head = f"POST /api/run HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         head += "Content-Type: application/json\r\n\r\n"
         connection.sendall(head.encode() + body)
         wait_for(lambda: in_flight(url) == 1)
     wait_for(lambda: in_flight(url) == 0)  # although the model server has still not answered
     assert not inference.released.is_set()
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/api/run", "application/json"),
+        ("/api/run", "multipart/form-data; boundary=b"),
+        ("/api/upload/image", "multipart/form-data; boundary=b"),
+    ],
+)
+def test_a_client_that_leaves_within_its_body_is_no_error_of_ours_and_no_rejection(url, caplog, path, content_type):
+    with structlog.testing.capture_logs() as lines:
+        with connect(url) as connection:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: {content_type}\r\n\r\n"
+            connection.sendall(head.encode() + b"--b")
+        wait_for(lambda: any(line.get("path") == path for line in lines))
+        metrics = httpx.get(f"{url}/metrics").text
+    assert [line["status"] for line in lines if line.get("path") == path] == [499]
+    assert not [line for line in lines if line["log_level"] in {"error", "critical"}]
+    assert not [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
+    assert "imgr_rejections_total{" not in metrics
