@@ -6,13 +6,13 @@ from uuid import uuid4
 
 from fastapi import APIRouter, File, Form, UploadFile
 
-from frontend_api.api.dependencies import ServicesDep
+from frontend_api.api.dependencies import KeyBeforeBody, ServicesDep
 from frontend_api.api.schemas import UploadAnswer, error_answers
 from frontend_api.errors import ImageTooLarge
 from frontend_api.images.decoding import decode_mask, probe_image
 from frontend_api.storage.images import ImageRecord, ImageType
 
-router = APIRouter(prefix="/api")
+router = APIRouter(prefix="/api", route_class=KeyBeforeBody)
 
 
 @router.post("/upload/image", responses=error_answers(400, 401, 413, 415, 422, 503))
@@ -23,6 +23,7 @@ async def upload_image(
 ) -> UploadAnswer:
     """Store an image. An original is encoded in the background, so that the first click need not wait."""
     limits = services.settings
+    # Only now does it take a place: a client may send its form as slowly as it likes.
     with services.uploads.admit():
         data = await file.read()
         if len(data) > limits.max_upload_bytes:

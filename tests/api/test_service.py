@@ -1,5 +1,6 @@
 """Health, metrics, keys, CORS, admission and the errors of the model server."""
 
+import tempfile
 import threading
 import time
 
@@ -95,6 +96,15 @@ def test_an_api_key_is_asked_for_where_keys_are_configured(open_client):
     for headers, status in [({}, 401), ({"x-api-key": "gamma"}, 401), ({"x-api-key": "beta"}, 422)]:
         assert client.post("/api/upload/image", headers=headers).status_code == status
     assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/upload/image", "/api/run"])
+def test_a_body_is_not_received_before_the_api_key_is_known(open_client, monkeypatch, tmp_path, path):
+    client = open_client(api_keys="alpha", max_points=2**14)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))  # to put a body there gets 503
+    for headers, status in [({}, 401), ({"x-api-key": "beta"}, 401), ({"x-api-key": "alpha"}, 503)]:
+        answer = client.post(path, files={"file": ("photo.jpg", bytes(2 * 2**20))}, headers=headers)
+        assert answer.status_code == status
 
 
 def test_the_development_origin_may_call_and_others_may_not(client):
