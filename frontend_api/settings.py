@@ -49,7 +49,8 @@ class Settings(BaseSettings):
         default_factory=(Path.cwd() / "data" / "store").as_uri,
         description="where uploads and embeddings live: file:///…, memory:///, s3://bucket/prefix, gs://…, az://…",
     )
-    image_ttl_seconds: int = Field(24 * 3600, gt=0, description="age at which an upload expires")
+    # 95 years at most: added to now and taken from it, it gives dates.
+    image_ttl_seconds: int = Field(24 * 3600, gt=0, le=3_000_000_000, description="age at which an upload expires")
 
     max_upload_bytes: int = Field(32 * 2**20, gt=0, description="largest upload in bytes")
     max_image_pixels: int = Field(

@@ -7,6 +7,9 @@ import uuid
 
 import pytest
 from PIL import Image
+from pydantic import ValidationError
+
+from frontend_api.settings import Settings
 
 
 def test_an_upload_answers_with_the_documented_keys(client, photo_jpeg):
@@ -122,6 +125,14 @@ def test_an_expired_image_is_gone(open_client, photo_jpeg):
     image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
     time.sleep(1.05)
     assert client.get(f"/api/images/{image_id}").status_code == 404
+
+
+def test_the_longest_time_to_live_gives_a_date_of_expiry_and_a_longer_one_is_refused(open_client, photo_jpeg):
+    client = open_client(image_ttl_seconds=3_000_000_000)
+    image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    assert client.get(f"/api/images/{image_id}").json()["expires_at"] > "2100"
+    with pytest.raises(ValidationError, match="less than or equal to 3000000000"):
+        Settings(image_ttl_seconds=3_000_000_001)
 
 
 def test_an_id_that_is_no_uuid_is_422(client):
