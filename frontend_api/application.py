@@ -75,7 +75,7 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         CORSMiddleware,
         allow_origins=settings.cors_origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=["Content-Type", "X-API-Key", "X-Request-ID"],
+        allow_headers=["Content-Type", "X-API-Key", "X-Request-ID", "traceparent", "tracestate"],
         expose_headers=["Retry-After", "X-Request-ID"],
     )
     app.add_middleware(RequestLog, metrics=metrics)

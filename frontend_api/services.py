@@ -14,6 +14,7 @@ from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.encode_slots import EncodeSlots
 from frontend_api.segmentation.model_watch import Failures, ModelWatch
 from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.uploads import Uploads
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageStore
@@ -31,9 +32,9 @@ class Services:
     pixels: Pixels
     embeddings: Embeddings
     segmenter: Segmenter
-    workers: Workers
-    clicks: Admission
-    uploads: Admission
+    uploads: Uploads
+    click_places: Admission
+    upload_places: Admission
     metrics: Metrics
 
 
@@ -98,6 +99,16 @@ async def open_services(
             metrics,
             max_pixels=settings.max_image_pixels,
         )
+        uploads = Uploads(
+            models,
+            images,
+            pixels,
+            embeddings,
+            workers,
+            metrics,
+            max_bytes=settings.max_upload_bytes,
+            max_pixels=settings.max_image_pixels,
+        )
         for task in (asyncio.create_task(models.run()), asyncio.create_task(images.sweep())):
             stack.push_async_callback(_cancelled, task)
         yield Services(
@@ -107,9 +118,9 @@ async def open_services(
             pixels=pixels,
             embeddings=embeddings,
             segmenter=segmenter,
-            workers=workers,
-            clicks=Admission("clicks", settings.max_concurrent_clicks, metrics),
-            uploads=Admission("uploads", settings.max_concurrent_uploads, metrics),
+            uploads=uploads,
+            click_places=Admission("clicks", settings.max_concurrent_clicks, metrics),
+            upload_places=Admission("uploads", settings.max_concurrent_uploads, metrics),
             metrics=metrics,
         )
 

@@ -96,6 +96,13 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _sendable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(key.isascii() for key in value):
+            raise ValueError("expected keys of ASCII characters: a header carries no others reliably")
+        return value
+
     @field_validator("store")
     @classmethod
     def _store(cls, value: str) -> str:

@@ -25,7 +25,7 @@ async def run(request: Request, services: ServicesDep) -> Response:
     """Answer a click with SAM's three candidates, best score first."""
     click = parse_click(await read_fields(request), services.settings)
     # Only now does it take a place: a client may send its body as slowly as it likes.
-    with services.clicks.admit():
+    with services.click_places.admit():
         work = asyncio.create_task(services.segmenter.candidates(click))
         gone = asyncio.create_task(_disconnected(request))
         try:

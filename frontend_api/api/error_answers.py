@@ -1,5 +1,7 @@
 """Every error leaves as ``{"detail": "…"}`` with the status of the one table in `frontend_api.errors`."""
 
+from typing import Any
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -39,8 +41,7 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
 
     async def validation_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101
-        problems = (f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors())
-        return answer(error, 422, "; ".join(problems))
+        return answer(error, 422, "; ".join(map(_in_words, error.errors())))
 
     async def unexpected(request: Request, error: Exception) -> Response:
         # Starlette answers this one outside of all middleware.
@@ -54,3 +55,13 @@ def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(RequestValidationError, validation_error)
     app.add_exception_handler(Exception, unexpected)
+
+
+def _in_words(problem: dict[str, Any]) -> str:
+    """Return what pydantic finds wrong with a field, in words for whoever calls the service."""
+    name = ".".join(map(str, problem["loc"][1:]))
+    if problem["type"] == "missing":
+        return f"the field {name} is missing"
+    if "Expected UploadFile" in problem["msg"]:
+        return f"{name} must be a file, got text; send the picture as a part with a file name"
+    return f"{name}: {problem['msg']}"

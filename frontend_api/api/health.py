@@ -1,9 +1,8 @@
 """State of the service for people, probes and Prometheus."""
 
 from http import HTTPStatus
-from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
@@ -59,11 +58,11 @@ async def ready(services: ServicesDep) -> None:
 
 
 @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics(services: ServicesDep, accept: Annotated[str, Header()] = "") -> Response:
+def metrics(request: Request, services: ServicesDep) -> Response:
     """Return the adapter's metrics as Prometheus text, or as OpenMetrics with exemplars where the client takes that."""
     registry = services.metrics.registry
     # Not prometheus_client's own choice, which fails where a version is no number.
-    if "application/openmetrics-text" in accept:
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
         text = openmetrics.generate_latest(registry)  # type: ignore[no-untyped-call]
         return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)

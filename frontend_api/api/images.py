@@ -7,8 +7,6 @@ from fastapi import APIRouter
 
 from frontend_api.api.dependencies import ServicesDep
 from frontend_api.api.schemas import ImageAnswer, error_answers
-from frontend_api.errors import NoModelInService
-from frontend_api.storage.images import ImageType
 
 router = APIRouter(prefix="/api/images")
 
@@ -17,16 +15,11 @@ router = APIRouter(prefix="/api/images")
 async def get_image(image_id: UUID, services: ServicesDep) -> ImageAnswer:
     """Return an upload's metadata, and whether its embedding is ready."""
     record = await services.images.record(image_id)
-    try:
-        ready = record.type is ImageType.ORIGINAL and await services.embeddings.ready(image_id, services.models.current)
-    except NoModelInService:
-        ready = False
+    ready = await services.uploads.ready(record)
     return ImageAnswer(**record.model_dump(), expires_at=services.images.expiry(record), embedding_ready=ready)
 
 
 @router.delete("/{image_id}", status_code=HTTPStatus.NO_CONTENT, responses=error_answers(401, 404, 422, 503))
 async def delete_image(image_id: UUID, services: ServicesDep) -> None:
     """Remove an upload and everything derived from it."""
-    await services.images.delete(image_id)
-    services.embeddings.forget(image_id)
-    services.pixels.forget(image_id)
+    await services.uploads.delete(image_id)

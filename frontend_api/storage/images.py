@@ -38,7 +38,6 @@ class ImageRecord(BaseModel):
     size: int
     width: int
     height: int
-    format: str
     created_at: datetime
 
 

@@ -26,10 +26,18 @@ def test_no_generated_request_yields_a_server_error(case):
 
 def test_every_operation_documents_its_errors_and_an_example(client):
     document = client.get("/openapi.json").json()
-    for path in ("/api/upload/image", "/api/run", "/api/images/{image_id}"):
-        for operation in document["paths"][path].values():
-            assert {"404", "415", "400"} & operation["responses"].keys()
-            assert operation["description"]
+    documented = {
+        ("/api/upload/image", "post"): {"200", "400", "401", "413", "415", "422", "503"},
+        ("/api/run", "post"): {"200", "400", "401", "404", "413", "422", "503", "504"},
+        ("/api/images/{image_id}", "get"): {"200", "401", "404", "422", "503"},
+        ("/api/images/{image_id}", "delete"): {"204", "401", "404", "422", "503"},
+        ("/metrics", "get"): {"200"},
+    }
+    for (path, method), statuses in documented.items():
+        operation = document["paths"][path][method]
+        assert operation["responses"].keys() == statuses
+        assert operation["description"]
+    assert "HTTPValidationError" not in document["components"]["schemas"], "the contract has one shape of errors"
     body = document["paths"]["/api/run"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/x-www-form-urlencoded", "application/json"}
     assert body["application/json"]["schema"]["example"]["points"]

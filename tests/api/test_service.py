@@ -3,10 +3,12 @@
 import tempfile
 import threading
 import time
+from uuid import uuid4
 
 import pytest
 
 from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable
+from frontend_api.settings import Settings
 from tests.support.fake_inference import IDENTITY
 
 CLICK = {"points": [{"x": 10, "y": 10}], "labels": [1]}
@@ -91,11 +93,25 @@ def test_more_clicks_than_admitted_are_503_at_once(open_client, inference, photo
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
-def test_an_api_key_is_asked_for_where_keys_are_configured(open_client):
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/api/upload/image", 422),
+        ("POST", "/api/run", 422),
+        ("GET", f"/api/images/{uuid4()}", 404),
+        ("DELETE", f"/api/images/{uuid4()}", 404),
+    ],
+)
+def test_an_api_key_is_asked_for_where_keys_are_configured(open_client, method, path, status):
     client = open_client(api_keys="alpha, beta")
-    for headers, status in [({}, 401), ({"x-api-key": "gamma"}, 401), ({"x-api-key": "beta"}, 422)]:
-        assert client.post("/api/upload/image", headers=headers).status_code == status
+    for headers, expected in [({}, 401), ({"x-api-key": "gamma"}, 401), ({"x-api-key": "beta"}, status)]:
+        assert client.request(method, path, headers=headers).status_code == expected
     assert client.get("/health").status_code == 200
+
+
+def test_a_key_that_no_header_carries_is_refused_at_start():
+    with pytest.raises(ValueError, match="ASCII"):
+        Settings(api_keys="alpha, schlüssel")
 
 
 @pytest.mark.parametrize("path", ["/api/upload/image", "/api/run"])
@@ -108,8 +124,12 @@ def test_a_body_is_not_received_before_the_api_key_is_known(open_client, monkeyp
 
 
 def test_the_development_origin_may_call_and_others_may_not(client):
-    preflight = {"access-control-request-method": "POST"}
+    preflight = {
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type, x-api-key, x-request-id, traceparent, tracestate",
+    }
     allowed = client.options("/api/run", headers=preflight | {"origin": "http://localhost:5173"})
+    assert allowed.status_code == 200
     assert allowed.headers["access-control-allow-origin"] == "http://localhost:5173"
     assert (
         "access-control-allow-origin"
@@ -121,6 +141,7 @@ def test_errors_carry_cors_headers_so_that_the_frontend_can_read_them(client):
     answer = client.post("/api/run", json={}, headers={"origin": "http://localhost:5173"})
     assert answer.status_code == 422
     assert answer.headers["access-control-allow-origin"] == "http://localhost:5173"
+    assert answer.headers["access-control-expose-headers"] == "Retry-After, X-Request-ID"
 
 
 def test_a_request_id_is_kept_or_made(client):

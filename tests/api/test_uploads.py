@@ -4,11 +4,13 @@ import io
 import tempfile
 import time
 import uuid
+from threading import Event, Thread
 
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from frontend_api.segmentation import pixels
 from frontend_api.settings import Settings
 
 
@@ -77,13 +79,43 @@ def test_too_many_pixels_are_413(open_client, photo_jpeg):
 
 
 @pytest.mark.parametrize(
-    "request_",
-    [{"data": {"image_type": "original"}}, {"files": {"file": ("a", b"x")}, "data": {"image_type": "photo"}}, {}],
+    ("request_", "detail"),
+    [
+        ({}, "the field file is missing"),
+        ({"data": {"image_type": "original"}}, "the field file is missing"),
+        ({"data": {"file": "abc"}}, "file must be a file, got text; send the picture as a part with a file name"),
+        (
+            {"files": {"file": ("a", b"x")}, "data": {"image_type": "photo"}},
+            "image_type: Input should be 'original' or 'mask'",
+        ),
+    ],
 )
-def test_missing_or_wrong_fields_are_422_in_one_sentence(client, request_):
+def test_missing_or_wrong_fields_are_422_in_one_sentence(client, request_, detail):
     answer = client.post("/api/upload/image", **request_)
-    assert answer.status_code == 422
-    assert isinstance(answer.json()["detail"], str)
+    assert (answer.status_code, answer.json()) == (422, {"detail": detail})
+
+
+def test_more_uploads_than_admitted_are_503_at_once(open_client, monkeypatch, photo_jpeg):
+    client, decode, told, goes_on = open_client(max_concurrent_uploads=1), pixels.decode_image, Event(), Event()
+
+    def slow(*args, **options):
+        told.set()
+        goes_on.wait(10)
+        return decode(*args, **options)
+
+    monkeypatch.setattr(pixels, "decode_image", slow)
+    answers = []
+    first = Thread(
+        target=lambda: answers.append(client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}))
+    )
+    first.start()
+    assert told.wait(10)
+    refused = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)})
+    goes_on.set()
+    first.join()
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"]
+    assert answers[0].status_code == 200
 
 
 @pytest.mark.parametrize("name", ["日本.jpg", "a/b\\c.jpg", "\udcff.jpg", "x" * 400])

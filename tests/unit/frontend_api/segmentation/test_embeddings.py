@@ -42,7 +42,7 @@ async def add(services, photo):
     """Store an upload that nothing has decoded or encoded yet."""
     record = ImageRecord(
         image_id=uuid4(), type=ImageType.ORIGINAL, filename="a.jpg", size=len(photo),
-        width=300, height=200, format="JPEG", created_at=datetime.now(UTC),
+        width=300, height=200, created_at=datetime.now(UTC),
     )  # fmt: skip
     await services.images.add(record, photo)
     return record.image_id

@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 def record(**changes):
     fields = {
         "image_id": uuid4(), "type": ImageType.ORIGINAL, "filename": "a.jpg", "size": 3,
-        "width": 2, "height": 1, "format": "JPEG", "created_at": datetime.now(UTC),
+        "width": 2, "height": 1, "created_at": datetime.now(UTC),
     }  # fmt: skip
     return ImageRecord(**fields | changes)
 
