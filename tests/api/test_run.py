@@ -83,6 +83,9 @@ def test_json_and_both_kinds_of_form_mean_the_same(client, upload):
         ({"box": "[1, 2, 3]"}, 400, "four finite numbers"),
         ({"box": "[50, 20, 40, 30]"}, 400, "x0 < x1"),
         ({"box": "[0, 0, 301, 200]"}, 400, "300 × 200"),
+        ({"box": "[0, 0, 300, 200.5]"}, 400, "300 × 200"),
+        ({"box": "[-0.5, 0, 300, 200]"}, 400, "300 × 200"),
+        ({"box": "[0, -0.5, 300, 200]"}, 400, "300 × 200"),
         (POINT | {"feather_method": "gauss"}, 400, "feather_method must be one of none, linear"),
         (POINT | {"feather_width": "-1"}, 400, "feather_width must be a number from 0 to 256"),
         (POINT | {"feather_width": "1e3"}, 400, "feather_width"),
@@ -233,3 +236,26 @@ def test_feather_none_gives_a_hard_edge_and_width_widens_it(client, upload):
     hard, narrow, wide = alpha(feather_method="none"), alpha(feather_width="3"), alpha(feather_width="20")
     assert set(np.unique(hard)) == {0, 255}
     assert (hard > 0).sum() < (narrow > 0).sum() < (wide > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"feather_method": "none"}, {"feather_method": "none"}),
+        ({"feather_width": 20.0}, {"feather_width": "20"}),
+    ],
+)
+def test_the_edge_that_no_request_names_is_the_operators(open_client, client, upload, photo_jpeg, changes, fields):
+    named = run(client, upload(), **POINT, **fields).json()
+    assert named != run(client, upload(), **POINT).json()
+    other = open_client(**changes)
+    image_id = other.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    assert run(other, image_id, **POINT).json() == named
+
+
+def test_more_points_than_the_operator_allows_are_400(open_client, photo_jpeg):
+    client = open_client(max_points=1)
+    image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    two = {"points": json.dumps([{"x": 1, "y": 1}] * 2), "labels": "[1, 1]"}
+    assert run(client, image_id, **two).json() == {"detail": "there are 2 points; the limit is 1"}
+    assert run(client, image_id, **POINT).status_code == 200

@@ -112,6 +112,13 @@ def test_without_an_external_triton_there_is_none_to_tell(tmp_path):
     assert "IMGR_TRITON_URL names no Triton" in result.stderr
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8001", "127.0.0.1", "triton:http", "a:1,", ":8000"])
+def test_a_triton_that_is_no_host_and_port_is_named(url):
+    result = run("models", IMGR_TRITON_URL=url)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("imgr: IMGR_TRITON_URL: Value error, expected host:port without a scheme")
+
+
 @pytest.mark.parametrize("store", ["/srv/imgr", "ftp://host/path", "s3:/bucket", "https://host/path"])
 def test_a_store_that_is_no_url_of_one_is_named(store):
     result = run("models", IMGR_STORE=store)
