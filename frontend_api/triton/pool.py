@@ -3,46 +3,23 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Self, TypeVar
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from frontend_api.errors import InferenceTimeout, TritonUnavailable, Unavailable, VersionGone
+from frontend_api.errors import TritonUnavailable, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import MODEL_NAMES, Embedding, Masks, ModelName, VersionState
 from frontend_api.triton.addresses import addresses_of
 from frontend_api.triton.client import TritonClient
+from frontend_api.triton.member import Member, States
 
 log = structlog.stdlib.get_logger("imgr.triton")
 
 T = TypeVar("T")
-States = Mapping[ModelName, Mapping[int, VersionState]]
-
-_LOOK_SECONDS = 5.0  # a Triton that does not list its models within this time gets no requests
-
-
-@dataclass(eq=False, slots=True)
-class _Member:
-    """One Triton.
-
-    Attributes:
-        address: ``host:port``.
-        client: speaks to it.
-        answers: whether it did when last asked.
-        complete: the versions it holds ready in both models.
-        in_flight: requests sent and not yet answered.
-    """
-
-    address: str
-    client: TritonClient
-    answers: bool = True
-    complete: set[int] = field(default_factory=set)
-    in_flight: int = 0
-    left: bool = False
 
 
 class TritonPool:
@@ -63,14 +40,14 @@ class TritonPool:
         self._timeout = timeout
         self._shared_memory = shared_memory
         self._addresses: dict[str, set[str]] = {}
-        self._members: dict[str, _Member] = {}
+        self._members: dict[str, Member] = {}
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for member in self._members.values():
-            await member.client.close()
+            await member.close()
 
     async def versions(self) -> States:
         """Return the state of every version of both models, over all Tritons that answer.
@@ -80,7 +57,7 @@ class TritonPool:
         """
         await self._resolve()
         members = list(self._members.values())
-        heard = [states for states in await asyncio.gather(*map(self._look, members)) if states is not None]
+        heard = [states for states in await asyncio.gather(*map(Member.look, members)) if states is not None]
         if not heard:
             raise TritonUnavailable("the model server does not answer; try again shortly")
         holders = Counter(version for member in members for version in member.complete)
@@ -102,7 +79,8 @@ class TritonPool:
         if not holders:
             return await self._ask(version, lambda client: client.identity(model, version))
         answers = await asyncio.gather(
-            *(member.client.identity(model, version) for member in holders), return_exceptions=True
+            *(member.send(version, lambda client: client.identity(model, version)) for member in holders),
+            return_exceptions=True,
         )
         found = {answer for answer in answers if isinstance(answer, str)}
         if len(found) > 1:
@@ -127,28 +105,14 @@ class TritonPool:
         """
         first = self._least_busy(version)
         try:
-            return await self._send(first, version, request)
+            return await first.send(version, request)
         except TritonUnavailable as error:
             second = self._least_busy(version)
             if second is first and isinstance(error, VersionGone):
                 raise
-            return await self._send(second, version, request)
+            return await second.send(version, request)
 
-    async def _send(self, member: _Member, version: int, request: Callable[[TritonClient], Awaitable[T]]) -> T:
-        member.in_flight += 1
-        try:
-            return await request(member.client)
-        except VersionGone:
-            member.complete.discard(version)
-            raise
-        except TritonUnavailable:
-            self._heard(member, answers=False)  # until it is looked at again
-            raise
-        finally:
-            member.in_flight -= 1
-            await self._close_if_left(member)
-
-    def _least_busy(self, version: int) -> _Member:
+    def _least_busy(self, version: int) -> Member:
         if not self._members:
             raise TritonUnavailable("the model server is not known yet; try again shortly")
         return min(
@@ -161,19 +125,6 @@ class TritonPool:
             ),
         )
 
-    async def _look(self, member: _Member) -> States | None:
-        try:
-            async with asyncio.timeout(_LOOK_SECONDS):
-                states = await member.client.versions()
-        except (Unavailable, InferenceTimeout, TimeoutError):
-            member.complete = set()
-            self._heard(member, answers=False)
-            return None
-        ready = [{version for version, state in states[name].items() if state.ready} for name in MODEL_NAMES]
-        member.complete = set.intersection(*ready)
-        self._heard(member, answers=True)
-        return states
-
     async def _resolve(self) -> None:
         for name in self._names:
             try:
@@ -184,19 +135,7 @@ class TritonPool:
         if self._members and addresses != self._members.keys():
             log.info("the model servers changed", before=sorted(self._members), now=sorted(addresses))
         for address in addresses - self._members.keys():
-            self._members[address] = _Member(address, TritonClient(address, self._timeout, self._shared_memory))
+            client = TritonClient(address, self._timeout, self._shared_memory)
+            self._members[address] = Member(address, client)
         for address in self._members.keys() - addresses:
-            member = self._members.pop(address)
-            member.left = True
-            await self._close_if_left(member)
-
-    async def _close_if_left(self, member: _Member) -> None:
-        if member.left and not member.in_flight:
-            await member.client.close()
-
-    def _heard(self, member: _Member, *, answers: bool) -> None:
-        if member.answers and not answers:
-            log.warning("model server does not answer", address=member.address)
-        elif answers and not member.answers:
-            log.info("model server answers again", address=member.address)
-        member.answers = answers
+            await self._members.pop(address).leave()

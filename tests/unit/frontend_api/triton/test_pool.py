@@ -8,6 +8,7 @@ import pytest
 
 from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable, VersionGone
 from frontend_api.inference import MODEL_NAMES, Embedding, VersionState
+from frontend_api.triton import member
 from frontend_api.triton import pool as pool_module
 from frontend_api.triton.pool import TritonPool
 
@@ -204,7 +205,7 @@ async def test_a_version_that_one_can_not_load_waits_and_the_reason_is_told(pool
 
 
 async def test_a_triton_that_does_not_answer_or_does_not_end_is_left_out(pool, one, two, monkeypatch):
-    monkeypatch.setattr(pool_module, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(member, "_LOOK_SECONDS", 0.02)
     assert await ready(pool) == [1]
     one.held = {1: A, 2: B}
     two.released.clear()
