@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,18 +32,10 @@ from rich.table import Table
 from skimage import data
 
 from benchmarks.models import quickstart, vit_b
+from imgr.triton.ports import free_ports
 
 WIDTH, HEIGHT = 1800, 1200
 console = Console(width=130)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 class Relay(threading.Thread):

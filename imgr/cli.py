@@ -103,17 +103,16 @@ def export(
 ) -> None:
     """Publish a checkpoint as the next version of the model repository."""
     from imgr.exporting import export_with_progress  # noqa: PLC0415
-    from imgr.repository import LOADED_VERSIONS, chosen_repository, list_versions  # noqa: PLC0415
+    from imgr.repository import LOADED_VERSIONS, chosen_repository, list_versions, spoilers  # noqa: PLC0415
 
     repository = chosen_repository(model_repository)
     export_with_progress(console, checkpoint, repository, precision=precision, pictures=pictures, force=force)
-    for version in list_versions(repository)[:LOADED_VERSIONS]:
-        if version.problem is not None:
-            console.print(
-                f"[yellow]Version {version.number} can't be served ({escape(version.problem)}), and Triton loads the "
-                f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it.[/]",
-                soft_wrap=True,
-            )
+    for version in spoilers(list_versions(repository)):
+        console.print(
+            f"[yellow]Version {version.number} can't be served ({escape(version.problem or '')}), and Triton loads the "
+            f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it.[/]",
+            soft_wrap=True,
+        )
     _tell_tritons(repository)
 
 

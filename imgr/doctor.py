@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frontend_api.settings import Settings
 from imgr.errors import ImgrError
-from imgr.repository import LOADED_VERSIONS, list_versions
+from imgr.repository import list_versions, spoilers
 from imgr.store import existing_folder, require_store
 from imgr.triton.control import external_tritons, served_version
 from imgr.triton.installation import packaged_environment, packaged_executable, packaged_triton, require_parts
@@ -187,10 +187,9 @@ def _models(repository: Path) -> Check:
             State.FAILED,
             f"no version in {repository} can be served; run `uv run --extra export imgr export --checkpoint PATH`",
         )
-    for version in versions[:LOADED_VERSIONS]:
-        if version.problem is not None:
-            return Check(
-                State.DOUBTFUL,
-                f"version {version.number} is broken ({version.problem}); remove it, or Triton may start with none",
-            )
+    for version in spoilers(versions):
+        return Check(
+            State.DOUBTFUL,
+            f"version {version.number} is broken ({version.problem}); remove it, or Triton may start with none",
+        )
     return Check(State.WELL, f"newest model: version {usable[0].number}, {usable[0].identity}")

@@ -67,12 +67,16 @@ def require_models(repository: Path) -> None:
             f"{repository} holds no model that can be served; "
             "give a checkpoint: SAM_CHECKPOINT_PATH=models/sam_vit_b_01ec64.pth uv run --extra export imgr serve"
         )
-    for version in versions[:LOADED_VERSIONS]:
-        if version.problem is not None:
-            log.warning(
-                f"version {version.number} can't be served: {version.problem}",
-                hint="a Triton that starts with a broken version among the newest two serves none; remove the folder",
-            )
+    for version in spoilers(versions):
+        log.warning(
+            f"version {version.number} can't be served: {version.problem}",
+            hint="a Triton that starts with a broken version among the newest two serves none; remove the folder",
+        )
+
+
+def spoilers(versions: list[Version]) -> list[Version]:
+    """Return the broken ones among the newest, which Triton loads all or none of."""
+    return [version for version in versions[:LOADED_VERSIONS] if version.problem is not None]
 
 
 def _version(repository: Path, number: int) -> Version:

@@ -10,8 +10,8 @@ from export.decoder import Decoder
 from export.errors import IncompatibleGraph
 from export.graphs import decoder_graph, refuse_incompatible, save, store_exact_halves
 from export.metadata import read_metadata
+from export.verification import open_graph
 from tests.support.checkpoints import SMALL, random_sam, write_checkpoint
-from tests.unit.export.conftest import open_session
 
 INTERFACE = {
     "sam_encoder": (
@@ -47,7 +47,7 @@ PROMPT = {
 
 @pytest.mark.parametrize("model", INTERFACE)
 def test_a_graph_has_the_interface_that_the_model_configuration_states(exported, model):
-    session = open_session(exported.graph(model))
+    session = open_graph(exported.graph(model))
     inputs, outputs = INTERFACE[model]
     assert [(port.name, port.type, port.shape) for port in session.get_inputs()] == inputs
     assert [(port.name, port.type, port.shape) for port in session.get_outputs()] == outputs
@@ -77,7 +77,7 @@ def test_a_graph_tells_where_it_comes_from_but_no_path_of_this_machine(exported,
 
 
 def test_an_encoder_answers_each_image_of_a_batch_as_if_it_were_alone(exported):
-    session = open_session(exported.graph("sam_encoder"))
+    session = open_graph(exported.graph("sam_encoder"))
     images = np.random.default_rng(0).integers(0, 256, (3, 1024, 1024, 3), np.uint8)
     sizes = np.array([[1024, 768], [1, 1024], [500, 1024]], np.int32)
     together, identities = session.run(None, {"image": images, "image_size": sizes})
@@ -112,8 +112,8 @@ def test_weights_beyond_a_protocol_buffer_lie_beside_the_graph(small_sam, tmp_pa
     save(decoder_graph(small_sam, exported.publication.identity, {}), tmp_path / "model.onnx")
     assert {file.name for file in tmp_path.iterdir()} == {"model.onnx", "model.onnx.data"}
     assert (tmp_path / "model.onnx").stat().st_size < 1_000_000
-    beside = open_session(tmp_path / "model.onnx").run(None, PROMPT)
-    inside = open_session(exported.graph("sam_decoder")).run(None, PROMPT)
+    beside = open_graph(tmp_path / "model.onnx").run(None, PROMPT)
+    inside = open_graph(exported.graph("sam_decoder")).run(None, PROMPT)
     np.testing.assert_array_equal(beside[0], inside[0])
 
 
@@ -125,7 +125,7 @@ def test_weights_that_fit_half_precision_are_stored_so_and_change_nothing(tmp_pa
     store_exact_halves(graph)
     save(graph, tmp_path / "model.onnx")
     assert (tmp_path / "model.onnx").stat().st_size < 0.55 * full.stat().st_size
-    masks, scores, _ = open_session(tmp_path / "model.onnx").run(None, PROMPT)
+    masks, scores, _ = open_graph(tmp_path / "model.onnx").run(None, PROMPT)
     with torch.inference_mode():
         expected = Decoder(sam, "identity")(**{name: torch.from_numpy(value) for name, value in PROMPT.items()})
     np.testing.assert_allclose(masks, expected[0], rtol=1e-4, atol=1e-5)

@@ -4,8 +4,7 @@ import onnx_ir as ir
 import pytest
 
 from export.half import halve
-from export.verification import mask_iou
-from tests.unit.export.conftest import open_session
+from export.verification import mask_iou, open_graph
 from tests.unit.export.test_graphs import INTERFACE, PROMPT
 
 
@@ -19,7 +18,7 @@ def halved(exported, tmp_path_factory):
 
 @pytest.mark.parametrize("model", INTERFACE)
 def test_inputs_and_outputs_stay_as_they_are(halved, model):
-    session = open_session(halved / f"{model}.onnx")
+    session = open_graph(halved / f"{model}.onnx")
     inputs, outputs = INTERFACE[model]
     assert [(port.name, port.type, port.shape) for port in session.get_inputs()] == inputs
     assert [(port.name, port.type, port.shape) for port in session.get_outputs()] == outputs
@@ -56,8 +55,7 @@ def test_masks_and_scores_are_those_of_full_precision(exported, halved):
     for has_mask in (0, 1):
         prompt["has_mask_input"] = np.full((1, 1), has_mask, np.float32)
         expected, actual = (
-            open_session(path).run(None, prompt)
-            for path in (exported.graph("sam_decoder"), halved / "sam_decoder.onnx")
+            open_graph(path).run(None, prompt) for path in (exported.graph("sam_decoder"), halved / "sam_decoder.onnx")
         )
         assert mask_iou(expected[0][0], actual[0][0]) > 0.98
         np.testing.assert_allclose(actual[1], expected[1], atol=0.01)
@@ -70,7 +68,7 @@ def test_embeddings_are_those_of_full_precision(exported, halved):
         "image_size": np.array([[1024, 700]], np.int32),
     }
     expected, actual = (
-        open_session(path).run(["image_embeddings"], image)[0]
+        open_graph(path).run(["image_embeddings"], image)[0]
         for path in (exported.graph("sam_encoder"), halved / "sam_encoder.onnx")
     )
     np.testing.assert_allclose(actual, expected, atol=0.02 * np.abs(expected).max())

@@ -9,9 +9,9 @@ from segment_anything import SamPredictor
 from segment_anything.utils.transforms import ResizeLongestSide
 
 from export.graphs import decoder_graph, encoder_graph, save
+from export.verification import open_graph
 from tests.support.checkpoints import VIT_B, VIT_T, random_sam
 from tests.support.reference import iou
-from tests.unit.export.conftest import open_session
 
 FRAME = ResizeLongestSide(1024)
 
@@ -98,7 +98,7 @@ def predictor(small_sam):
 
 @pytest.fixture(scope="module")
 def graphs(exported):
-    return Graphs(open_session(exported.graph("sam_encoder")), open_session(exported.graph("sam_decoder")))
+    return Graphs(open_graph(exported.graph("sam_encoder")), open_graph(exported.graph("sam_decoder")))
 
 
 @pytest.mark.parametrize("crop", [np.s_[:], np.s_[:, :300], np.s_[100:350], np.s_[:1, :1], np.s_[:1]])
@@ -111,7 +111,7 @@ def test_vit_bs_masks_are_those_of_sampredictor(astronaut, tmp_path):
     sam = random_sam(VIT_B)
     save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
     save(decoder_graph(sam, "identity", {}), tmp_path / "decoder.onnx")
-    graphs = Graphs(open_session(tmp_path / "encoder.onnx"), open_session(tmp_path / "decoder.onnx"))
+    graphs = Graphs(open_graph(tmp_path / "encoder.onnx"), open_graph(tmp_path / "decoder.onnx"))
     assert_parity(graphs, SamPredictor(sam), astronaut)
 
 
@@ -134,7 +134,7 @@ def test_vit_ts_embeddings_are_those_of_mobilesams_sampredictor(vit_t, graphs, a
     """Its decoder is everybody's."""
     sam, predictor = vit_t
     save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
-    graphs = Graphs(open_session(tmp_path / "encoder.onnx"), graphs.decoder)
+    graphs = Graphs(open_graph(tmp_path / "encoder.onnx"), graphs.decoder)
     graphs.set_image(astronaut)
     predictor.set_image(astronaut)
     np.testing.assert_allclose(graphs.embedding, predictor.features, rtol=1e-3, atol=1e-3)
@@ -145,5 +145,5 @@ def test_vit_ts_masks_are_those_of_mobilesams_sampredictor(vit_t, astronaut, tmp
     sam, predictor = vit_t
     save(encoder_graph(sam, "identity", {}), tmp_path / "encoder.onnx")
     save(decoder_graph(sam, "identity", {}), tmp_path / "decoder.onnx")
-    graphs = Graphs(open_session(tmp_path / "encoder.onnx"), open_session(tmp_path / "decoder.onnx"))
+    graphs = Graphs(open_graph(tmp_path / "encoder.onnx"), open_graph(tmp_path / "decoder.onnx"))
     assert_parity(graphs, predictor, astronaut)

@@ -3,7 +3,7 @@ import onnx
 import pytest
 
 from export.quantization import quantize
-from tests.unit.export.conftest import open_session
+from export.verification import open_graph
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_embeddings_are_nearly_those_of_full_precision(exported, quantized):
         "image_size": np.array([[1024, 700], [5, 1024]], np.int32),
     }
     (expected, identity), (actual, same) = (
-        open_session(path).run(["image_embeddings", "identity"], image)
+        open_graph(path).run(["image_embeddings", "identity"], image)
         for path in (exported.graph("sam_encoder"), quantized)
     )
     error = np.sqrt(np.mean((actual - expected) ** 2) / np.mean(expected**2))
