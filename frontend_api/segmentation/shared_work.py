@@ -56,7 +56,7 @@ class SharedWork(Generic[K, T]):
             raise
         finally:
             job.waiting -= 1
-            if not (job.waiting or job.wanted or job.task.done()):
+            if not (job.waiting or job.wanted or job.task.done()) and self._jobs.get(key) is job:
                 self.give_up(key)
 
     def give_up(self, key: K) -> None:

@@ -58,6 +58,24 @@ async def test_who_comes_as_work_is_being_given_up_gets_a_result():
     assert await shared.result("key", work) == "result 2"
 
 
+async def test_who_leaves_work_that_was_given_up_does_not_end_what_was_begun_since():
+    shared, work = SharedWork(), Work()
+
+    async def slow_to_end(_):
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.02)
+
+    (old,) = await waiting(shared, slow_to_end, 1)
+    shared.give_up("key")
+    (new,) = await waiting(shared, work, 1)
+    old.cancel()
+    await asyncio.sleep(0.001)
+    work.goes_on.set()
+    assert await new == "result 1"
+
+
 async def test_wanted_work_is_finished_though_nobody_waits():
     shared, work = SharedWork(), Work()
     job = shared.job("key", work)
