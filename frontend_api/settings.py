@@ -107,10 +107,11 @@ class Settings(BaseSettings):
     @classmethod
     def _store(cls, value: str) -> str:
         try:
-            known = parse_scheme(value) in {"local", "memory", "s3", "gcs", "azure"}
+            kind = parse_scheme(value)
         except (BaseError, ValueError):
-            known = False
-        if not known:
+            kind = None
+        # Of a file: URL without slashes, folder and host can't be told apart.
+        if kind not in {"memory", "s3", "gcs", "azure"} and not (kind == "local" and value.startswith("file:///")):
             raise ValueError(f"expected a URL such as file:///srv/imgr or s3://bucket/prefix, got {value!r}")
         return value
 

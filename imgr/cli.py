@@ -110,7 +110,8 @@ def export(
     for version in spoilers(list_versions(repository)):
         console.print(
             f"[yellow]Version {version.number} can't be served ({escape(version.problem or '')}), and Triton loads the "
-            f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it.[/]",
+            f"newest {LOADED_VERSIONS} or none; `imgr prune --keep {LOADED_VERSIONS}` deletes it, "
+            "with --force where no Triton runs.[/]",
             soft_wrap=True,
         )
     _tell_tritons(repository)

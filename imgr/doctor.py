@@ -43,34 +43,36 @@ class Check:
 
 def examine(settings: Settings, port: int) -> list[Check]:
     """Check everything `imgr serve` needs; nothing stays started or changed."""
+    external = "IMGR_TRITON_URL" in os.environ  # it has models of its own
     return [
-        *(_tritons() if "IMGR_TRITON_URL" in os.environ else _embedded_triton()),
+        *(_tritons() if external else _embedded_triton()),
         *_store(settings.store),
         _told(
             lambda: require_free("127.0.0.1", port, "the REST API", "--port"), f"port {port} is free", State.DOUBTFUL
         ),
-        *_checkpoint(),
-        _models(settings.model_repository),
+        *([] if external else [*_checkpoint(), _models(settings.model_repository)]),
     ]
 
 
 def _tritons() -> list[Check]:
-    """Ask each external Triton what it serves."""
+    """Ask each external Triton what it serves; one of them is enough."""
     try:
-        urls = external_tritons()
+        checks = [_serves(url) for url in external_tritons()]
     except ImgrError as error:
         return [Check(State.FAILED, str(error))]
-    checks = []
-    for url in urls:
-        try:
-            version = served_version([url])
-        except ImgrError as error:
-            checks.append(Check(State.FAILED, str(error)))
-        else:
-            well = f"Triton at {url} serves version {version}"
-            ill = f"Triton at {url} serves no version of both models; its log says why"
-            checks.append(Check(State.FAILED, ill) if version is None else Check(State.WELL, well))
-    return checks
+    if any(check.state is State.WELL for check in checks):
+        return checks
+    return [Check(State.FAILED, check.finding) for check in checks]
+
+
+def _serves(url: str) -> Check:
+    try:
+        version = served_version([url])
+    except ImgrError as error:
+        return Check(State.DOUBTFUL, str(error))
+    if version is None:
+        return Check(State.DOUBTFUL, f"Triton at {url} serves no version of both models; its log says why")
+    return Check(State.WELL, f"Triton at {url} serves version {version}")
 
 
 def _store(url: str) -> list[Check]:

@@ -84,13 +84,14 @@ def _version(repository: Path, number: int) -> Version:
     properties: list[dict[str, str]] = []
     problem = None
     for folder in folders:
+        found: dict[str, str] = {}
         try:
-            properties.append(metadata.read_metadata(folder / "model.onnx"))
-            problem = problem or _lack(folder, properties[-1])
+            found = metadata.read_metadata(folder / "model.onnx")
+            problem = problem or _lack(folder, found)
         except (OSError, ValueError) as error:
-            properties.append({})
             reason = f" ({error.strerror})" if isinstance(error, PermissionError) else ""
             problem = f"{folder.parent.name} has no readable model.onnx{reason}"
+        properties.append(found)
     encoder, decoder = (each.get(metadata.IDENTITY) for each in properties)
     if problem is None and encoder != decoder:
         problem = f"the encoder is of {encoder}, the decoder of {decoder}"

@@ -28,4 +28,5 @@ def existing_folder(url: str) -> Path | None:
     folder = disk_of(url)
     if folder is None:
         return None
-    return next(each for each in (folder, *folder.parents) if each.exists())
+    # Not Path.exists, which raises where a folder above may not be entered.
+    return next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110

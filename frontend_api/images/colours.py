@@ -43,9 +43,10 @@ def to_srgb(picture: Image.Image) -> Image.Image:
         converted = ImageCms.applyTransform(colours, transform)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture
-    if converted is not None and picture.mode == "RGBA":
+    assert converted is not None  # noqa: S101 - only a transform in place returns nothing
+    if picture.mode == "RGBA":
         converted.putalpha(picture.getchannel("A"))
-    return picture if converted is None else converted
+    return converted
 
 
 def _same(one: Image.Image | None, other: Image.Image) -> bool:

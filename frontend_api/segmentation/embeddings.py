@@ -104,12 +104,12 @@ class Embeddings:
             self._job(image_id, model)
 
     async def prepare(self, model: ServedModel) -> None:
-        """Have the images in use encoded by a model that is about to serve.
+        """Have the images in use encoded by a model that is about to serve, those used last about first.
 
         Otherwise every one of them would cost its next click an encode.
         """
         since = monotonic() - _IN_USE_SECONDS
-        images = [image_id for image_id, used in self._in_use.items() if used > since]
+        images = [image_id for image_id, used in reversed(self._in_use.items()) if used > since]
         missing = [image_id for image_id in images if (image_id, model.identity) not in self._memory]
         if missing:
             await asyncio.wait([self._job(image_id, model).task for image_id in missing])

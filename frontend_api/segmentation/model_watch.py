@@ -162,7 +162,7 @@ class ModelWatch:
             if not agrees:
                 self._pairs.doubt(model.version)
                 await self._look()
-            elif self._pairs.knows(model.version):
+            elif self.reachable and self._pairs.knows(model.version):
                 self._state.serve(ServedModel(model.version, model.identity))  # since now
 
     def _note_failures(self, states: Mapping[ModelName, Mapping[int, VersionState]]) -> None:

@@ -76,8 +76,7 @@ class SharedWork(Generic[K, T]):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _done(self, key: K, task: asyncio.Task[T]) -> None:
-        job = self._jobs.get(key)
-        if job is not None and job.task is task:
+        if (job := self._jobs.get(key)) and job.task is task:
             del self._jobs[key]
         if not task.cancelled():
             task.exception()  # whoever waited has got it; if nobody did, it is the work's to tell

@@ -110,11 +110,13 @@ class ImageStore:
     async def delete(self, image_id: UUID) -> None:
         """Remove an upload and everything derived from it. Raises ImageNotFound, StoreUnavailable."""
         record = await self.record(image_id)
-        last = f"images/{record.image_id}/record.json"  # until it goes, a deletion that failed can be repeated
+        folder = f"images/{record.image_id}/"
+        last = f"{folder}record.json"  # until it goes, a deletion that failed can be repeated
         async with _translated_errors():
-            async for page in self._store.list_async(f"images/{record.image_id}/"):
-                await self._delete([entry["path"] for entry in page if entry["path"] != last])
+            await self._delete([path for path in await self._paths(folder) if path != last])
             await self._delete([last])
+            # What was saved meanwhile saw the record; what is saved from now on does not, and removes itself.
+            await self._delete(await self._paths(folder))
 
     async def expire(self) -> int:
         """Remove every upload older than the time to live; return how many. Raises StoreUnavailable."""
@@ -151,6 +153,9 @@ class ImageStore:
                 return bytes(await answer.bytes_async())
             except (NotFoundError, FileNotFoundError) as error:
                 raise _unknown(image_id) from error
+
+    async def _paths(self, folder: str) -> list[str]:
+        return [entry["path"] async for page in self._store.list_async(folder) for entry in page]
 
     async def _delete(self, paths: list[str]) -> None:
         for path in paths:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
@@ -47,9 +49,10 @@ def served_version(urls: list[str]) -> int | None:
     for url in urls:
         answer = _asked(url, "v2/repository/index", 5, json={"ready": True})
         if answer.is_error:
-            raise RepositoryError(f"Triton at {url} does not list its models: {answer.status_code} {answer.text}")
-        entries = answer.json()
-        ready += [{int(entry["version"]) for entry in entries if entry["name"] == model} for model in MODELS]
+            raise RepositoryError(f"Triton at {url} does not list its models: {answer.status_code}")
+        with _spoken_by_triton(url):
+            entries = answer.json()
+            ready += [{int(entry["version"]) for entry in entries if entry["name"] == model} for model in MODELS]
     return max(set.intersection(*ready), default=None)
 
 
@@ -66,7 +69,8 @@ def reload(url: str, version: int) -> None:
         if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "is not allowed if polling" in answer.text:
             return
         if answer.status_code != HTTPStatus.OK:
-            reason = str(answer.json().get("error", "")).partition("\n\n")[0]  # no traceback
+            with _spoken_by_triton(url):
+                reason = str(answer.json()["error"]).partition("\n\n")[0]  # no traceback
             raise RepositoryError(
                 f"Triton at {url} could not load {model} and goes on serving what it served: {reason.strip()}"
             )
@@ -99,6 +103,15 @@ def _asked(url: str, path: str, timeout: float, json: object = None) -> httpx.Re
         return httpx.post(f"http://{url}/{path}", json=json, timeout=timeout, trust_env=False)
     except httpx.HTTPError as error:
         raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
+
+
+@contextmanager
+def _spoken_by_triton(url: str) -> Iterator[None]:
+    """Raise RepositoryError for an answer that a Triton would not give."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise RepositoryError(f"what answers at {url}, which IMGR_TRITON_URL names, is no Triton") from error
 
 
 def _served_here(port: int) -> int | None:

@@ -119,7 +119,18 @@ def test_a_triton_that_is_no_host_and_port_is_named(url):
     assert result.stderr.startswith("imgr: IMGR_TRITON_URL: Value error, expected host:port without a scheme")
 
 
-@pytest.mark.parametrize("store", ["/srv/imgr", "ftp://host/path", "s3:/bucket", "https://host/path"])
+@pytest.mark.parametrize(
+    "store",
+    [
+        "/srv/imgr",
+        "ftp://host/path",
+        "s3:/bucket",
+        "https://host/path",
+        "file:data/store",
+        "FILE:///data",
+        "file://host/x",
+    ],
+)
 def test_a_store_that_is_no_url_of_one_is_named(store):
     result = run("models", IMGR_STORE=store)
     assert result.exit_code == 1

@@ -1,6 +1,7 @@
 import socket
 import sys
 
+import httpx
 import pytest
 
 from imgr import doctor
@@ -145,11 +146,18 @@ def test_external_tritons_are_asked_and_make_the_embedded_one_unnecessary(reposi
     assert [f"Triton at {url} serves version 3" for url in external_tritons] == told[:2]
 
 
-def test_an_external_triton_that_serves_nothing_is_a_failure(repository, external_tritons):
+def test_external_tritons_have_models_of_their_own(tmp_path, external_tritons, monkeypatch):
+    monkeypatch.setenv("SAM_CHECKPOINT_PATH", str(tmp_path / "none.pth"))
+    assert findings(tmp_path / "nowhere", State.FAILED) == []
+
+
+def test_one_external_triton_that_serves_is_enough_and_none_is_a_failure(repository, external_tritons):
+    finding = "Triton at 127.0.0.1:2 serves no version of both models; its log says why"
     external_tritons["127.0.0.1:2"] = None
-    assert findings(repository, State.FAILED) == [
-        "Triton at 127.0.0.1:2 serves no version of both models; its log says why"
-    ]
+    assert findings(repository, State.DOUBTFUL) == [finding]
+    assert findings(repository, State.FAILED) == []
+    external_tritons["127.0.0.1:1"] = None
+    assert findings(repository, State.FAILED) == [finding.replace(":2", ":1"), finding]
 
 
 def test_an_external_triton_that_does_not_answer_is_a_failure(repository, monkeypatch):
@@ -176,3 +184,12 @@ def test_a_checkpoint_that_is_named_must_be_there(repository, monkeypatch, tmp_p
     assert str(tmp_path / "sam.pth") in finding
     (tmp_path / "sam.pth").touch()
     assert findings(repository, State.FAILED) == []
+
+
+@pytest.mark.parametrize("answer", ["<html>", '{"a": 1}', "null"])
+def test_what_is_no_triton_is_told_as_such(repository, monkeypatch, answer):
+    monkeypatch.setattr("httpx.post", lambda *_, **__: httpx.Response(200, text=answer))
+    monkeypatch.setenv("IMGR_TRITON_URL", "127.0.0.1:1")
+    assert findings(repository, State.FAILED) == [
+        "what answers at 127.0.0.1:1, which IMGR_TRITON_URL names, is no Triton"
+    ]

@@ -63,6 +63,16 @@ def test_two_files_that_name_no_identity_are_a_problem(tmp_path):
     assert version.problem == "the model.onnx of sam_encoder is not one that `imgr export` wrote: it names no identity"
 
 
+def test_a_graph_with_a_hole_is_a_problem(tmp_path):
+    publish(tmp_path, 1)
+    path = tmp_path / "sam_encoder" / "1" / "model.onnx"
+    graph = onnx.load(path).graph.SerializeToString()
+    data = path.read_bytes()
+    assert graph in data
+    path.write_bytes(data.replace(graph, b"\xff" * len(graph)))
+    assert list_versions(tmp_path)[0].problem == "sam_encoder has no readable model.onnx"
+
+
 def test_weights_beside_the_graph_that_are_missing_or_cut_short_are_a_problem(tmp_path):
     publish(tmp_path, 1)
     graph = tmp_path / "sam_encoder" / "1" / "model.onnx"

@@ -81,6 +81,21 @@ async def test_a_deletion_that_fails_midway_can_be_repeated(backend, monkeypatch
     assert backend.list().collect() == []
 
 
+async def test_an_embedding_saved_while_its_image_is_being_deleted_does_not_stay(backend, monkeypatch):
+    images, added = ImageStore(backend, HOUR), record()
+    await images.add(added, b"abc")
+    delete = images._delete
+
+    async def meanwhile(paths):
+        monkeypatch.setattr(images, "_delete", delete)
+        await images.add_embedding(added.image_id, "x", b"1234")
+        await delete(paths)
+
+    monkeypatch.setattr(images, "_delete", meanwhile)
+    await images.delete(added.image_id)
+    assert backend.list().collect() == []
+
+
 async def test_an_embedding_of_a_deleted_image_is_refused_and_does_not_stay(backend, monkeypatch):
     images, added = ImageStore(backend, HOUR), record()
     with pytest.raises(ImageNotFound):
