@@ -4,7 +4,16 @@ import io
 
 import pytest
 import skimage.data
+import structlog
 from PIL import Image
+
+# Without the values of local variables, which cost seconds for each traceback.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
