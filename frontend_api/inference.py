@@ -1,5 +1,6 @@
 """The boundary to the model server: what the adapter needs of it, and the values that cross."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,6 +13,7 @@ from frontend_api.images.prompts import ModelPrompt
 ModelName = Literal["sam_encoder", "sam_decoder"]
 MODEL_NAMES: tuple[ModelName, ModelName] = ("sam_encoder", "sam_decoder")
 EMBEDDING_SHAPE = (256, 64, 64)
+EMBEDDING_BYTES = 4 * math.prod(EMBEDDING_SHAPE)
 
 
 @dataclass(frozen=True, slots=True)

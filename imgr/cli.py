@@ -47,12 +47,19 @@ def _complain(sentence: str) -> None:
     Console(stderr=True).print(f"[bold red]imgr:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
 
 
-def _tell_tritons(repository: Path) -> None:
-    """Have Tritons in explicit mode load what is in the repository now; the embedded one polls."""
+def _tell_tritons(repository: Path) -> bool:
+    """Have Tritons in explicit mode load what is in the repository now; False if there are no external ones."""
     from imgr.repository import list_versions  # noqa: PLC0415
     from imgr.triton.control import external_tritons, reload_all  # noqa: PLC0415
 
-    reload_all(external_tritons(), list_versions(repository)[0].number)
+    urls = external_tritons()
+    if not urls:
+        return False
+    versions = list_versions(repository)
+    if not versions:
+        raise RepositoryError(f"{repository} holds no version to serve")
+    reload_all(urls, versions[0].number)
+    return True
 
 
 @app.command()
@@ -228,15 +235,10 @@ def prune(
 @_in_words
 def reload(model_repository: Repository = None) -> None:
     """Tell the Tritons that IMGR_TRITON_URL names of the newest version, if another command could not reach them."""
-    from imgr.repository import chosen_repository, list_versions  # noqa: PLC0415
-    from imgr.triton.control import external_tritons  # noqa: PLC0415
+    from imgr.repository import chosen_repository  # noqa: PLC0415
 
-    repository = chosen_repository(model_repository)
-    if not external_tritons():
+    if not _tell_tritons(chosen_repository(model_repository)):
         raise RepositoryError("IMGR_TRITON_URL names no Triton; the one that `imgr serve` starts needs no telling")
-    if not list_versions(repository):
-        raise RepositoryError(f"{repository} holds no version to serve")
-    _tell_tritons(repository)
 
 
 @app.command()

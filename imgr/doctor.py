@@ -189,9 +189,9 @@ def _models(repository: Path) -> Check:
             State.FAILED,
             f"no version in {repository} can be served; run `uv run --extra export imgr export --checkpoint PATH`",
         )
-    for version in spoilers(versions):
+    if broken := spoilers(versions):
         return Check(
             State.DOUBTFUL,
-            f"version {version.number} is broken ({version.problem}); remove it, or Triton may start with none",
+            f"version {broken[0].number} is broken ({broken[0].problem}); remove it, or Triton may start with none",
         )
     return Check(State.WELL, f"newest model: version {usable[0].number}, {usable[0].identity}")

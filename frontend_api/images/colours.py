@@ -38,16 +38,21 @@ def to_srgb(picture: Image.Image) -> Image.Image:
     try:
         transform = ImageCms.buildTransform(ImageCms.ImageCmsProfile(BytesIO(profile)), _SRGB, colours.mode, "RGB")
         sample = _SAMPLES.get(colours.mode)
-        if sample is not None and _same(ImageCms.applyTransform(sample, transform), sample.convert("RGB")):
+        if sample is not None and _same(_transformed(sample, transform), sample.convert("RGB")):
             return picture
-        converted = ImageCms.applyTransform(colours, transform)
+        converted = _transformed(colours, transform)
     except (ImageCms.PyCMSError, OSError, ValueError):
         return picture
-    assert converted is not None  # noqa: S101 - only a transform in place returns nothing
     if picture.mode == "RGBA":
         converted.putalpha(picture.getchannel("A"))
     return converted
 
 
-def _same(one: Image.Image | None, other: Image.Image) -> bool:
-    return one is not None and bool(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max() <= _UNSEEN)
+def _transformed(picture: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    converted = ImageCms.applyTransform(picture, transform)
+    assert converted is not None  # noqa: S101 - only a transform in place returns nothing
+    return converted
+
+
+def _same(one: Image.Image, other: Image.Image) -> bool:
+    return bool(np.abs(np.asarray(one, np.int16) - np.asarray(other, np.int16)).max() <= _UNSEEN)

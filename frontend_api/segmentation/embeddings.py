@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, StoreUnavailable, Unavailable
 from frontend_api.images.preprocessing import model_size, to_model_frame
-from frontend_api.inference import EMBEDDING_SHAPE, Embedding, Inference
+from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding, Inference
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.encode_slots import EncodeSlots
 from frontend_api.segmentation.model_watch import ModelWatch
@@ -28,7 +28,6 @@ from frontend_api.storage.images import ImageStore
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
 _IN_USE_SECONDS = 60.0
-_EMBEDDING_BYTES = 4 * int(np.prod(EMBEDDING_SHAPE))
 Key = tuple[UUID, str]
 Source = Literal["store", "computed"]
 Made = tuple[Embedding, Source]
@@ -71,7 +70,7 @@ class Embeddings:
         metrics.encodes_waiting_limit.set(max_queued)
         self._in_use: OrderedDict[UUID, float] = OrderedDict()  # when an image was last clicked or uploaded
         # Half of what fits into memory: when their successors are prepared, those of the pair that serves must stay.
-        self._most_in_use = max_bytes // _EMBEDDING_BYTES // 2
+        self._most_in_use = max_bytes // EMBEDDING_BYTES // 2
         self._jobs: SharedWork[Key, Made] = SharedWork()
         self._saving: set[asyncio.Task[None]] = set()
 
@@ -156,7 +155,7 @@ class Embeddings:
 
     async def _make(self, image_id: UUID, model: ServedModel, job: Job[Made]) -> Made:
         stored = await self._images.embedding(image_id, model.identity)
-        if stored is not None and len(stored) == _EMBEDDING_BYTES:
+        if stored is not None and len(stored) == EMBEDDING_BYTES:
             values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
             self._keep(image_id, Embedding(values, model.identity))
             return Embedding(values, model.identity), "store"

@@ -14,8 +14,16 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from frontend_api.errors import InferenceTimeout, RegionUnknown, Saturated, TritonUnavailable, VersionGone
 from frontend_api.images.prompts import ModelPrompt
-from frontend_api.inference import EMBEDDING_SHAPE, MODEL_NAMES, Embedding, Masks, ModelName, VersionState
-from frontend_api.triton.shared_embeddings import EMBEDDING_BYTES, Place, SharedEmbeddings
+from frontend_api.inference import (
+    EMBEDDING_BYTES,
+    EMBEDDING_SHAPE,
+    MODEL_NAMES,
+    Embedding,
+    Masks,
+    ModelName,
+    VersionState,
+)
+from frontend_api.triton.shared_embeddings import Place, SharedEmbeddings
 
 _PROBE_INPUTS: dict[ModelName, dict[str, NDArray[Any]]] = {
     "sam_encoder": {

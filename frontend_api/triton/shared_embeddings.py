@@ -24,11 +24,10 @@ from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from frontend_api.errors import RegionUnknown
-from frontend_api.inference import EMBEDDING_SHAPE
+from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE
 
 log = structlog.stdlib.get_logger("imgr.triton")
 
-EMBEDDING_BYTES = 4 * int(np.prod(EMBEDDING_SHAPE))
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _SPARE = 4  # Triton's Python backend needs shared memory too: so many times ours must be free
 _CLOSE_SECONDS = 1.0

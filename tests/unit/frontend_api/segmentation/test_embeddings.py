@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from frontend_api.errors import ImageNotFound
+from frontend_api.inference import EMBEDDING_BYTES
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation import pixels as pixels_module
 from frontend_api.services import open_services
@@ -14,7 +15,6 @@ from frontend_api.settings import Settings
 from frontend_api.storage.images import ImageRecord, ImageType
 from tests.support.fake_inference import FakeInference
 
-EMBEDDING = 4 * 2**20
 NEWER = "vit_fake/fp16/fedcba9876543210"
 
 
@@ -31,7 +31,7 @@ def changes():
 
 @pytest.fixture
 async def services(inference, changes):
-    defaults = {"store": "memory:///", "model_poll_seconds": 0.01, "embedding_cache_bytes": 8 * EMBEDDING}
+    defaults = {"store": "memory:///", "model_poll_seconds": 0.01, "embedding_cache_bytes": 8 * EMBEDDING_BYTES}
     async with open_services(Settings(**defaults | changes), Metrics(), inference) as services:
         await until(lambda: services.models.reachable)
         yield services
@@ -153,8 +153,8 @@ async def test_images_in_use_are_encoded_before_a_successor_takes_over(services,
 
 async def test_a_stored_embedding_that_is_not_whole_is_made_anew(services, inference, photo_jpeg):
     image_id = await add(services, photo_jpeg)
-    await services.images.add_embedding(image_id, services.models.current.identity, bytes(EMBEDDING - 4))
-    assert (await click(services, image_id)).values.nbytes == EMBEDDING
+    await services.images.add_embedding(image_id, services.models.current.identity, bytes(EMBEDDING_BYTES - 4))
+    assert (await click(services, image_id)).values.nbytes == EMBEDDING_BYTES
     assert inference.calls["encode"] == 1
 
 
@@ -181,13 +181,13 @@ async def test_no_more_uploads_wait_to_be_encoded_than_may(services, inference, 
 
 @pytest.mark.parametrize(
     ("changes", "kept"),
-    [({"embedding_cache_bytes": 2 * EMBEDDING}, 2), ({"embedding_cache_bytes": EMBEDDING - 1}, 0)],
+    [({"embedding_cache_bytes": 2 * EMBEDDING_BYTES}, 2), ({"embedding_cache_bytes": EMBEDDING_BYTES - 1}, 0)],
     ids=["room for two", "room for none"],
 )
 async def test_memory_holds_no_more_embeddings_than_it_may(services, photo_jpeg, kept):
     for _ in range(3):
         await click(services, await add(services, photo_jpeg))
-    assert services.embeddings._memory.currsize == kept * EMBEDDING
+    assert services.embeddings._memory.currsize == kept * EMBEDDING_BYTES
 
 
 @pytest.mark.parametrize("changes", [{"pixel_cache_bytes": 300 * 200 * 3}, {"pixel_cache_bytes": 0}])

@@ -8,9 +8,9 @@ import pytest
 from tritonclient.utils import InferenceServerException
 
 from frontend_api.errors import RegionUnknown
-from frontend_api.inference import EMBEDDING_SHAPE
+from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE
 from frontend_api.triton import shared_embeddings
-from frontend_api.triton.shared_embeddings import EMBEDDING_BYTES, SharedEmbeddings
+from frontend_api.triton.shared_embeddings import SharedEmbeddings
 
 
 class Registry:
