@@ -1,5 +1,6 @@
 """The command line."""
 
+import contextlib
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -216,7 +217,9 @@ def prune(
     from imgr.triton.control import served_versions  # noqa: PLC0415
 
     repository = chosen_repository(model_repository)
-    served = set() if force else served_versions(repository)
+    served: set[int] = set()
+    with contextlib.suppress(RepositoryError) if force else contextlib.nullcontext():
+        served = served_versions(repository)
     if not served and not force:
         raise RepositoryError(
             "no Triton that serves this repository could be asked which version must stay; "

@@ -79,6 +79,21 @@ def test_nothing_is_pruned_while_nobody_says_what_is_served(tmp_path):
     assert len(list_versions(tmp_path / "models")) == 2
 
 
+@pytest.mark.parametrize(("served", "left"), [({1}, [3, 1]), (None, [3])], ids=["served", "silent"])
+def test_even_by_force_what_is_known_to_be_served_stays(tmp_path, monkeypatch, served, left):
+    def served_versions(_):
+        if served is None:
+            raise RepositoryError("Triton does not answer")
+        return served
+
+    monkeypatch.setattr("imgr.triton.control.served_versions", served_versions)
+    for number in (1, 2, 3):
+        publish(tmp_path / "models", number)
+    result = run("prune", "--keep", "1", "--force", "--model-repository", str(tmp_path / "models"))
+    assert result.exit_code == 0
+    assert [version.number for version in list_versions(tmp_path / "models")] == left
+
+
 def test_models_are_listed_while_triton_does_not_answer(tmp_path):
     publish(tmp_path, 3)
     result = run("models", IMGR_MODEL_REPOSITORY=str(tmp_path), IMGR_TRITON_URL="127.0.0.1:9")
