@@ -101,11 +101,19 @@ def _version(repository: Path, number: int) -> Version:
         variant=known.get(metadata.VARIANT, "?"),
         precision=known.get(metadata.PRECISION, "?"),
         identity=known.get(metadata.IDENTITY, "?"),
-        bytes=sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file()),
+        bytes=sum(map(_size, folders)),
         exported_at=known.get(metadata.EXPORTED_AT, "?"),
         checkpoint=known.get(metadata.CHECKPOINT, "?"),
         problem=problem,
     )
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes in a folder, none if it is moved away this moment."""
+    try:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    except FileNotFoundError:
+        return 0
 
 
 def _lack(folder: Path, properties: dict[str, str]) -> str | None:

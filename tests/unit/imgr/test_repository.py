@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import onnx
 import pytest
 from structlog.testing import capture_logs
@@ -97,6 +99,16 @@ def test_what_this_user_may_not_read_is_told_as_such(tmp_path, monkeypatch):
     monkeypatch.setattr(moves, "numbers", refuse)
     with pytest.raises(RepositoryError, match="sam_encoder can't be read: Permission denied"):
         list_versions(tmp_path)
+
+
+def test_a_version_that_another_command_moves_away_while_it_is_looked_at_is_no_error(tmp_path, monkeypatch):
+    publish(tmp_path, 1)
+
+    def vanished(folder, _):
+        raise FileNotFoundError(2, "No such file or directory", str(folder))
+
+    monkeypatch.setattr(Path, "rglob", vanished)
+    assert [version.bytes for version in list_versions(tmp_path)] == [0]
 
 
 def test_foreign_folders_are_not_versions(tmp_path):
