@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import TypedDict
 
 from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from frontend_api.api import clicks, health, images, uploads
@@ -46,11 +47,12 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         async with open_services(settings, metrics, inference, failures) as services:
             yield {"services": services}
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Imgr",
         version=version("imgr"),
         summary="Interactive segmentation as a service: click on a photo, get a soft-edged cut-out.",
         lifespan=lifespan,
+        static_url="/docs/static",  # beside /docs, so that a proxy that passes on /docs passes it on too
         # Traces where OTEL_EXPORTER_OTLP_ENDPOINT is set; what else there is to tell is in /metrics and in the log.
         telemetry={
             "auto_configure": True,

@@ -134,6 +134,14 @@ def test_the_page_says_what_was_wrong_with_a_file(page, service):
     page.get_by_text("no image that can be read").wait_for()
 
 
+def test_the_documentation_of_the_api_comes_from_the_service_alone(page, service):
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{service.url}/docs")
+    page.get_by_text("/api/run", exact=True).wait_for()
+    assert all(url.startswith((service.url, "data:")) for url in asked)
+
+
 def test_a_frontend_on_an_allowed_origin_clicks_and_reads_errors(page, service, frontend):
     page.goto(f"{frontend}/index.html")
     page.evaluate(
