@@ -47,11 +47,12 @@ class TritonPythonModel:
             raise triton.TritonModelException(f"its folder can't be read: {error.strerror}") from None
         if not there:
             raise triton.TritonModelException("its folder holds no model.onnx")
-        on_cpu = args["model_instance_kind"] == "CPU"
         threads = int(_parameter(config, "intra_op_thread_count") or _physical_cores())
         self._pool = None
         try:
             self._session = onnxruntime.InferenceSession(path, _options(threads), providers=_providers(args))
+            # Not what kind the instance is: a GPU that ONNX Runtime can't use leaves the work to the CPU.
+            on_cpu = self._session.get_providers() == ["CPUExecutionProvider"]
             if on_cpu and threads > 1 and _parameter(config, "cpu_runs_side_by_side") == "true":
                 self._single_threaded = onnxruntime.InferenceSession(path, _options(1), providers=_providers(args))
                 self._pool = ThreadPoolExecutor(threads)
