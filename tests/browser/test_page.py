@@ -1,11 +1,17 @@
 """A person with a browser: the page that the service brings, and a frontend on another origin."""
 
+import base64
 import functools
 import http.server
+import io
+import json
+import re
 import threading
 
 import pytest
 import skimage.data
+from PIL import Image
+from PIL.ExifTags import Base
 
 from tests.support.service import Service, free_port
 from tests.support.service_client import image_bytes
@@ -73,22 +79,28 @@ def test_a_click_on_the_page_shows_three_cut_outs(page, service):
     page.locator('.point[data-label="0"]').wait_for()
 
 
-class Delayed:
-    """Holds back the first answer of a route until told."""
+class HeldBack:
+    """Holds back the first request to a route."""
 
     def __init__(self, page, pattern):
-        self._held = []
-        page.route(pattern, lambda route: route.continue_() if self._held else self._held.append(route))
+        self._first = None
         self._page = page
+        page.route(pattern, self._route)
 
-    def let_go(self):
-        with self._page.expect_response(self._held[0].request.url):
-            self._held[0].continue_()
+    def _route(self, route):
+        if self._first is None:
+            self._first = route
+        else:
+            route.continue_()
+
+    def gone(self):
+        """Tell whether the page has given the request up."""
+        return self._first.request.failure == "net::ERR_ABORTED"
 
 
 @pytest.fixture
-def delayed(page):
-    yield lambda pattern: Delayed(page, pattern)
+def held_back(page):
+    yield lambda pattern: HeldBack(page, pattern)
     page.unroute_all()
 
 
@@ -96,24 +108,23 @@ def choose(page, name, pixels):
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image_bytes(pixels)})
 
 
-def test_a_photo_whose_upload_was_overtaken_by_another_is_not_clicked(page, service, delayed):
+def test_an_upload_that_another_overtakes_is_given_up(page, service, held_back):
     page.goto(service.url)
-    slow = delayed("**/api/upload/image")
+    slow = held_back("**/api/upload/image")
     choose(page, "slow.png", skimage.data.coffee())
+    page.get_by_text("uploading…").wait_for()
     choose(page, "fast.png", skimage.data.coffee()[:200, :300])
     page.get_by_text("300 × 200: click on it").wait_for()
-    slow.let_go()
-    page.wait_for_timeout(100)
+    assert slow.gone()
     assert page.evaluate("image.width") == 300
-    assert page.get_by_text("300 × 200: click on it").is_visible()
 
 
 @pytest.mark.parametrize("change", ["another photo", "no points"])
-def test_an_answer_to_what_is_no_longer_wanted_is_not_shown(page, service, delayed, change):
+def test_a_click_whose_answer_is_no_longer_wanted_is_given_up(page, service, held_back, change):
     page.goto(service.url)
     choose(page, "coffee.png", skimage.data.coffee())
     page.get_by_text("600 × 400: click on it").wait_for()
-    slow = delayed("**/api/run")
+    slow = held_back("**/api/run")
     page.click("#photo", position={"x": 200, "y": 150})
     page.locator(".point").wait_for()
     if change == "another photo":
@@ -121,17 +132,116 @@ def test_an_answer_to_what_is_no_longer_wanted_is_not_shown(page, service, delay
         page.get_by_text("300 × 200: click on it").wait_for()
     else:
         page.click("#clear")
-    slow.let_go()
-    page.wait_for_timeout(100)
+        page.wait_for_function("document.getElementById('status').textContent === ''")
+    assert slow.gone()
     assert page.locator(".point").count() == 0
     assert page.locator("#results img").count() == 0
-    assert page.locator("#status").text_content() in ("", "300 × 200: click on it")
+
+
+def test_a_click_that_fails_leaves_what_was_there_before(page, service):
+    page.goto(service.url)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("600 × 400: click on it").wait_for()
+    page.click("#photo", position={"x": 200, "y": 150})
+    page.locator("#results img").nth(2).wait_for()
+    page.route("**/api/run", lambda route: route.fulfill(status=503, json={"detail": "busy; try again shortly"}))
+    page.click("#photo", position={"x": 20, "y": 20})
+    page.get_by_text("busy; try again shortly").wait_for()
+    page.unroute_all()
+    page.route("**/api/run", lambda route: route.abort())
+    page.click("#photo", position={"x": 20, "y": 20})
+    page.get_by_text("the service does not answer").wait_for()
+    page.unroute_all()
+    assert page.locator(".point").count() == 1
+    assert page.locator("#results img").count() == 3
+
+
+def test_a_drag_asks_for_what_is_in_the_box_and_undo_takes_it_back(page, service):
+    page.goto(service.url)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("600 × 400: click on it").wait_for()
+    page.click("#photo", position={"x": 200, "y": 150})
+    page.locator("#results img").nth(2).wait_for()
+    photo = page.locator("#photo").bounding_box()
+    page.mouse.move(photo["x"] + 300, photo["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(photo["x"] + 100, photo["y"] + 50)
+    with page.expect_response("**/api/run") as answer:
+        page.mouse.up()
+    assert answer.value.status == 200
+    box = json.loads(re.search(r'name="box"\s+(.+)', answer.value.request.post_data)[1])
+    assert box == pytest.approx([100, 50, 300, 200], abs=1)  # a mouse points at whole pixels of the page
+    assert page.locator("#box").is_visible()
+    with page.expect_response("**/api/run") as answer:
+        page.click("#undo")
+    assert '"box"' not in answer.value.request.post_data
+    assert not page.locator("#box").is_visible()
+    assert page.locator(".point").count() == 1
+
+
+def test_the_chosen_candidate_is_shown_in_the_photo_and_can_be_saved(page, service):
+    page.goto(service.url)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("600 × 400: click on it").wait_for()
+    with page.expect_response("**/api/run") as answer:
+        page.click("#photo", position={"x": 200, "y": 150})
+    results = answer.value.json()["results"]
+    assert page.locator("#mask").get_attribute("src") == results[0]["mask"]
+    page.locator("#results button").nth(1).click()
+    assert page.locator("#mask").get_attribute("src") == results[1]["mask"]
+    with page.expect_download() as download:
+        page.get_by_text("save").nth(1).click()
+    assert base64.b64encode(download.value.path().read_bytes()).decode() in results[1]["masked_image"]
+
+
+def test_the_page_asks_for_an_api_key_where_one_is_needed(page, service):
+    def let_in(route):
+        if route.request.headers["x-api-key"] == "secret":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"detail": "this service asks for an API key"})
+
+    page.goto(service.url)
+    page.route("**/api/**", let_in)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("asks for an API key").wait_for()
+    page.get_by_label("API key").fill("secret")
+    page.get_by_text("Use it").click()
+    page.get_by_text("600 × 400: click on it").wait_for()
+    page.click("#photo", position={"x": 200, "y": 150})
+    page.locator("#results img").nth(2).wait_for()
+    page.unroute_all()
 
 
 def test_the_page_says_what_was_wrong_with_a_file(page, service):
     page.goto(service.url)
     page.set_input_files("#file", {"name": "a.png", "mimeType": "image/png", "buffer": b"no image"})
     page.get_by_text("no image that can be read").wait_for()
+
+
+def turned_webp(pixels):
+    exif = Image.Exif()
+    exif[Base.Orientation] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WebP", exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("encode", "problem"),
+    [
+        (lambda pixels: image_bytes(pixels, "TIFF"), "can't show the photo"),
+        (turned_webp, "does not turn the photo"),
+    ],
+)
+def test_a_photo_that_the_browser_shows_otherwise_than_the_service_reads_it_takes_no_clicks(
+    page, service, encode, problem
+):
+    page.goto(service.url)
+    page.set_input_files("#file", {"name": "a", "mimeType": "image/*", "buffer": encode(skimage.data.coffee())})
+    page.get_by_text(problem).wait_for()
+    page.locator("#photo").dispatch_event("click")
+    assert page.locator(".point").count() == 0
 
 
 def test_the_documentation_of_the_api_comes_from_the_service_alone(page, service):
