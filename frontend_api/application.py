@@ -22,7 +22,6 @@ from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
 from frontend_api.storage.stores import disk_of
 
-_OVERHEAD = 64 * 1024  # boundaries, headers and the fields beside the file or the points
 _POINT_BYTES = 256  # of a point and its label, indented and escaped in a form: at most about half of this
 
 
@@ -52,6 +51,7 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         version=version("imgr"),
         summary="Interactive segmentation as a service: click on a photo, get a soft-edged cut-out.",
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
         static_url="/docs/static",  # beside /docs, so that a proxy that passes on /docs passes it on too
         # Traces where OTEL_EXPORTER_OTLP_ENDPOINT is set; what else there is to tell is in /metrics and in the log.
         telemetry={
@@ -69,9 +69,9 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
     app.include_router(demo)
     app.add_middleware(
         BodyLimit,
-        max_bytes=settings.max_upload_bytes + _OVERHEAD,
+        max_bytes=settings.max_upload_bytes,
         # It is parsed on the event loop, where everybody else waits for it.
-        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES + _OVERHEAD},
+        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES},
     )
     app.add_middleware(
         CORSMiddleware,

@@ -96,6 +96,17 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, _, host = origin.partition("://")
+            if origin != "*" and (scheme not in {"http", "https"} or not host or "/" in host):
+                raise ValueError(
+                    f"expected * or origins as browsers name them, such as https://example.com, got {origin!r}"
+                )
+        return value
+
     @field_validator("api_keys")
     @classmethod
     def _sendable(cls, value: tuple[str, ...]) -> tuple[str, ...]:

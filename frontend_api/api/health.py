@@ -7,12 +7,13 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.openmetrics import exposition as openmetrics
 
 from frontend_api.api.dependencies import ServicesDep
-from frontend_api.api.schemas import HealthAnswer, ModelAnswer
+from frontend_api.api.schemas import HealthAnswer, ModelAnswer, error_answers
 from frontend_api.errors import NoModelInService
 
 router = APIRouter()
 
 
+@router.head("/health", include_in_schema=False)
 @router.get("/health", responses={503: {"model": HealthAnswer}})
 async def health(services: ServicesDep, response: Response) -> HealthAnswer:
     """Return the state of the service, of Triton and of the model being served; 503 when clicks can't be served."""
@@ -42,16 +43,14 @@ async def health(services: ServicesDep, response: Response) -> HealthAnswer:
     )
 
 
-@router.get("/health/live", status_code=HTTPStatus.NO_CONTENT)
+@router.head("/health/live", status_code=HTTPStatus.NO_CONTENT, response_class=Response, include_in_schema=False)
+@router.get("/health/live", status_code=HTTPStatus.NO_CONTENT, response_class=Response)
 async def live() -> None:
     """Answer as long as the process runs."""
 
 
-@router.get(
-    "/health/ready",
-    status_code=HTTPStatus.NO_CONTENT,
-    responses={503: {"description": "no click can be served"}},
-)
+@router.head("/health/ready", status_code=HTTPStatus.NO_CONTENT, response_class=Response, include_in_schema=False)
+@router.get("/health/ready", status_code=HTTPStatus.NO_CONTENT, response_class=Response, responses=error_answers(503))
 async def ready(services: ServicesDep) -> None:
     """Answer 204 while clicks can be served."""
     _ = services.models.current

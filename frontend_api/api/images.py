@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from uuid import UUID
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from frontend_api.api.dependencies import ServicesDep
 from frontend_api.api.schemas import ImageAnswer, error_answers
@@ -19,7 +19,12 @@ async def get_image(image_id: UUID, services: ServicesDep) -> ImageAnswer:
     return ImageAnswer(**record.model_dump(), expires_at=services.images.expiry(record), embedding_ready=ready)
 
 
-@router.delete("/{image_id}", status_code=HTTPStatus.NO_CONTENT, responses=error_answers(401, 404, 422, 503))
+@router.delete(
+    "/{image_id}",
+    status_code=HTTPStatus.NO_CONTENT,
+    response_class=Response,
+    responses=error_answers(401, 404, 422, 503),
+)
 async def delete_image(image_id: UUID, services: ServicesDep) -> None:
     """Remove an upload and everything derived from it."""
     await services.uploads.delete(image_id)

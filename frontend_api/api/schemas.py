@@ -103,7 +103,11 @@ class RunRequest(BaseModel):
     points: list[Point] = []
     labels: list[Literal[0, 1]] = Field([], description="1 foreground, 0 background; one for each point")
     box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = Field(None, description="x0, y0, x1, y1")
-    mask_image_id: UUID | None = Field(None, description="an upload with image_type=mask, as SAM's mask prompt")
+    mask_image_id: UUID | None = Field(
+        None,
+        description="SAM's mask prompt: an upload with image_type=mask, white inside, of the image's aspect ratio; "
+        "the mask of an earlier answer fits",
+    )
     feather_method: FeatherMethod | None = None
     feather_width: float | None = Field(None, ge=0, le=256, description="pixels")
 
@@ -112,7 +116,7 @@ def run_request_body() -> dict[str, Any]:
     """Return OpenAPI's description of the body of ``POST /api/run``: JSON or a form with JSON strings."""
     schema = RunRequest.model_json_schema()
     schema = _inlined(schema, schema.pop("$defs"))
-    form = {**schema, "properties": dict(schema["properties"])}
+    form = {**schema, "properties": {name: _without_null(field) for name, field in schema["properties"].items()}}
     form["properties"] |= {
         "points": {
             "type": "string",
@@ -136,6 +140,14 @@ def run_request_body() -> dict[str, Any]:
     }
 
 
+def _without_null(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field of a form, which has no way to say null: it leaves the field out."""
+    if "anyOf" not in field:
+        return field
+    (given,) = (option for option in field["anyOf"] if option != {"type": "null"})
+    return {**{key: value for key, value in field.items() if key not in {"anyOf", "default"}}, **given}
+
+
 def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
     """Return a schema with its references replaced by what they name: the route's schema stands alone."""
     if isinstance(node, list):
@@ -149,4 +161,7 @@ def _inlined(node: Any, definitions: dict[str, Any]) -> Any:
 
 def error_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return OpenAPI's description of the error answers with these statuses."""
-    return {status: {"model": ErrorAnswer} for status in statuses}
+    answers: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer} for status in statuses}
+    if 503 in answers:
+        answers[503]["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
+    return answers

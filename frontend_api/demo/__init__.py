@@ -8,7 +8,8 @@ from fastapi.responses import FileResponse
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/")
 @router.get("/")
 async def page() -> FileResponse:
-    """Return the page."""
-    return FileResponse(Path(__file__).with_name("index.html"))
+    """Return the page. After an upgrade nobody is shown the old one."""
+    return FileResponse(Path(__file__).with_name("index.html"), headers={"Cache-Control": "no-cache"})

@@ -18,7 +18,7 @@ _TILE_SIDE = 128
 
 
 class FeatherMethod(StrEnum):
-    """How alpha falls from 1 at the edge to 0 at the full width; see `profile`."""
+    """How alpha falls from 1 at the edge to 0 at the full width."""
 
     NONE = "none"
     LINEAR = "linear"

@@ -7,6 +7,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+_OVERHEAD = 64 * 1024  # boundaries, headers and the fields beside the file or the points
+
 
 class BodyLimit:
     """Raises 413 inside `receive` once a body exceeds its limit, at once where Content-Length says so.
@@ -16,7 +18,7 @@ class BodyLimit:
 
     Args:
         app: what the request is passed on to.
-        max_bytes: the limit of any body.
+        max_bytes: the limit of what any body carries.
         max_bytes_of: the limits of paths that have one of their own.
     """
 
@@ -33,14 +35,15 @@ class BodyLimit:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         max_bytes = self.max_bytes_of.get(path, self.max_bytes)
         declared = Headers(scope=scope).get("content-length", "")
-        received = int(declared) if declared.isdecimal() and int(declared) > max_bytes else 0
+        most = max_bytes + _OVERHEAD
+        received = int(declared) if declared.isdecimal() and int(declared) > most else 0
 
         async def counting_receive() -> Message:
             nonlocal received
-            if received <= max_bytes:
+            if received <= most:
                 message = await receive()
                 received += len(message.get("body", b""))
-            if received > max_bytes:
+            if received > most:
                 raise HTTPException(
                     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                     f"the request body exceeds the limit of {max_bytes} bytes",

@@ -37,10 +37,14 @@ def test_every_operation_documents_its_errors_and_an_example(client):
         operation = document["paths"][path][method]
         assert operation["responses"].keys() == statuses
         assert operation["description"]
+        for answer in (answer for status, answer in operation["responses"].items() if status == "503"):
+            assert "Retry-After" in answer["headers"]
     assert "HTTPValidationError" not in document["components"]["schemas"], "the contract has one shape of errors"
     body = document["paths"]["/api/run"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "application/x-www-form-urlencoded", "application/json"}
     assert body["application/json"]["schema"]["example"]["points"]
+    form = body["multipart/form-data"]["schema"]["properties"]
+    assert not [name for name, field in form.items() if "null" in str(field)], "a form can't say null"
     assert client.get("/docs").status_code == 200
 
 

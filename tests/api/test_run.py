@@ -150,7 +150,7 @@ def test_a_body_far_longer_than_any_prompt_is_413_although_an_upload_may_be_long
     body = b'{"labels": [' + b"1, " * 100_000 + b"1]}"
     answer = client.post("/api/run", content=body if declared else iter([body]), headers={"content-type": kind})
     assert answer.status_code == 413
-    assert answer.json() == {"detail": "the request body exceeds the limit of 196608 bytes"}
+    assert answer.json() == {"detail": "the request body exceeds the limit of 131072 bytes"}
 
 
 @pytest.mark.parametrize("count", [512, 2000])

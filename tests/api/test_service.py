@@ -137,6 +137,30 @@ def test_the_development_origin_may_call_and_others_may_not(client):
     )
 
 
+@pytest.mark.parametrize(
+    "origins", ["https://example.com/", "example.com", "http://localhost:5173, ftp://a", "https://"]
+)
+def test_an_origin_that_no_browser_would_name_is_refused_at_start(origins):
+    with pytest.raises(ValueError, match="origins as browsers name them"):
+        Settings(cors_origins=origins)
+
+
+def test_any_origin_may_call_where_a_star_says_so(open_client):
+    answer = open_client(cors_origins="*").get("/health", headers={"origin": "https://example.com"})
+    assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/health/ready"])
+def test_whoever_watches_the_service_may_use_head(client, path):
+    answer = client.head(path)
+    assert answer.status_code == client.get(path).status_code
+    assert not answer.content
+
+
+def test_the_page_is_not_shown_from_a_cache_without_asking(client):
+    assert client.get("/").headers["cache-control"] == "no-cache"
+
+
 def test_errors_carry_cors_headers_so_that_the_frontend_can_read_them(client):
     answer = client.post("/api/run", json={}, headers={"origin": "http://localhost:5173"})
     assert answer.status_code == 422

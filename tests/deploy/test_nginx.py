@@ -58,6 +58,8 @@ def assert_come_again(answer):
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "2"
     assert "try again" in answer.json()["detail"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-expose-headers"] == "Retry-After"
 
 
 @pytest.mark.parametrize("size", [1000, 3_000_000])
@@ -88,6 +90,14 @@ def test_with_no_adapter_left_the_answer_is_503(client, adapters):
         adapter.shutdown()
         adapter.server_close()
     assert_come_again(client.post("/api/run", content=b"x"))
+
+
+def test_what_is_too_large_for_nginx_itself_is_refused_in_the_contracts_shape(client, adapters):
+    answer = client.post("/api/upload/image", content=b"x" * 42_000_000)
+    assert answer.status_code == 413
+    assert "larger than the service takes" in answer.json()["detail"]
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert [adapter.asked for adapter in adapters] == [0, 0]
 
 
 def test_metrics_are_not_passed_on(client):
