@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.service_client import shown
+
 POINT = {"points": '[{"x": 150, "y": 100}]', "labels": "[1]"}
 
 
@@ -51,7 +53,7 @@ def test_json_and_both_kinds_of_form_mean_the_same(client, upload):
         "/api/run", files={k: (None, v) for k, v in (POINT | {"original_image_id": image_id}).items()}
     )
     as_json = client.post("/api/run", json=native)
-    assert urlencoded.json() == multipart.json() == as_json.json()
+    assert shown(urlencoded) == shown(multipart) == shown(as_json)
 
 
 @pytest.mark.parametrize(
@@ -246,11 +248,11 @@ def test_feather_none_gives_a_hard_edge_and_width_widens_it(client, upload):
     ],
 )
 def test_the_edge_that_no_request_names_is_the_operators(open_client, client, upload, photo_jpeg, changes, fields):
-    named = run(client, upload(), **POINT, **fields).json()
-    assert named != run(client, upload(), **POINT).json()
+    named = shown(run(client, upload(), **POINT, **fields))
+    assert named != shown(run(client, upload(), **POINT))
     other = open_client(**changes)
     image_id = other.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
-    assert run(other, image_id, **POINT).json() == named
+    assert shown(run(other, image_id, **POINT)) == named
 
 
 def test_more_points_than_the_operator_allows_are_400(open_client, photo_jpeg):

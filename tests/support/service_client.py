@@ -15,6 +15,15 @@ def png_pixels(uri):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))))
 
 
+def shown(answer):
+    """Return an answer's pictures and scores, to compare: equal pictures may be written in different bytes."""
+    assert answer.status_code == 200, answer.text
+    return [
+        (result["score"], png_pixels(result["mask"]).tolist(), png_pixels(result["masked_image"]).tolist())
+        for result in answer.json()["results"]
+    ]
+
+
 def image_bytes(pixels, kind="PNG"):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
