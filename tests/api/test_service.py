@@ -3,7 +3,6 @@
 import tempfile
 import threading
 import time
-from uuid import uuid4
 
 import pytest
 
@@ -11,6 +10,7 @@ from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable
 from frontend_api.settings import Settings
 from tests.support.fake_inference import IDENTITY
 
+UNKNOWN = "8f14e45f-ceea-467f-9b0b-1c2d3e4f5a6b"
 CLICK = {"points": [{"x": 10, "y": 10}], "labels": [1]}
 
 
@@ -98,8 +98,8 @@ def test_more_clicks_than_admitted_are_503_at_once(open_client, inference, photo
     [
         ("POST", "/api/upload/image", 422),
         ("POST", "/api/run", 422),
-        ("GET", f"/api/images/{uuid4()}", 404),
-        ("DELETE", f"/api/images/{uuid4()}", 404),
+        ("GET", f"/api/images/{UNKNOWN}", 404),
+        ("DELETE", f"/api/images/{UNKNOWN}", 404),
     ],
 )
 def test_an_api_key_is_asked_for_where_keys_are_configured(open_client, method, path, status):
