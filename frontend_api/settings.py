@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
             scheme, _, host = origin.partition("://")
-            if origin != "*" and (scheme not in {"http", "https"} or not host or "/" in host):
+            if origin != "*" and (not scheme or not host or "/" in host):
                 raise ValueError(
                     f"expected * or origins as browsers name them, such as https://example.com, got {origin!r}"
                 )

@@ -137,9 +137,7 @@ def test_the_development_origin_may_call_and_others_may_not(client):
     )
 
 
-@pytest.mark.parametrize(
-    "origins", ["https://example.com/", "example.com", "http://localhost:5173, ftp://a", "https://"]
-)
+@pytest.mark.parametrize("origins", ["https://example.com/", "example.com", "http://localhost:5173, b/c", "https://"])
 def test_an_origin_that_no_browser_would_name_is_refused_at_start(origins):
     with pytest.raises(ValueError, match="origins as browsers name them"):
         Settings(cors_origins=origins)
