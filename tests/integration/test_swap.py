@@ -213,7 +213,9 @@ def forbid_model(repository):
     ("break_", "failures"),
     [
         (break_file, {"sam_decoder/2": "ONNX Runtime can't load its model.onnx"}),
-        (truncate_file, {"sam_encoder/2": "ONNX Runtime can't load its model.onnx"}),
+        pytest.param(
+            truncate_file, {"sam_encoder/2": "ONNX Runtime can't load its model.onnx"}, marks=pytest.mark.heavy
+        ),
         (swap_roles, {f"{model}/2": "its graph has no input" for model in MODELS}),
         (misspell_configuration, {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}),
         (empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}),
