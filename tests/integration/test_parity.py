@@ -87,7 +87,9 @@ def assert_same(masks, scores, expected_masks, expected_scores, what):
         assert max(iou(mask, rival) for rival in rivals) >= 0.999, what
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", [pytest.param(shape, marks=pytest.mark.heavy) if shape == "4200×2800" else shape for shape in SHAPES]
+)
 def test_masks_and_scores_equal_sam_predictor(client, reference, shape):
     assert_parity(client, reference, shape)
 

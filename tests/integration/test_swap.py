@@ -218,10 +218,12 @@ def forbid_model(repository):
         ),
         (swap_roles, {f"{model}/2": "its graph has no input" for model in MODELS}),
         (misspell_configuration, {"sam_decoder": "failed to read text proto from sam_decoder/config.pbtxt"}),
-        (empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}),
+        pytest.param(
+            empty_version, {f"{model}/2": "its folder holds no model.onnx" for model in MODELS}, marks=pytest.mark.heavy
+        ),
         # Triton says it in one way, then in another.
         (forbid_version, {f"{model}/2": "Internal: " for model in MODELS}),
-        (forbid_model, {"sam_encoder": "failed to "}),
+        pytest.param(forbid_model, {"sam_encoder": "failed to "}, marks=pytest.mark.heavy),
     ],
 )
 def test_a_broken_edit_under_load_is_told_and_leaves_the_old_pair_serving(swapped, break_, failures):
