@@ -108,6 +108,12 @@ def choose(page, name, pixels):
     page.set_input_files("#file", {"name": name, "mimeType": "image/png", "buffer": image_bytes(pixels)})
 
 
+def open_with_coffee(page, service):
+    page.goto(service.url)
+    choose(page, "coffee.png", skimage.data.coffee())
+    page.get_by_text("600 × 400: click on it").wait_for()
+
+
 def test_an_upload_that_another_overtakes_is_given_up(page, service, held_back):
     page.goto(service.url)
     slow = held_back("**/api/upload/image")
@@ -121,9 +127,7 @@ def test_an_upload_that_another_overtakes_is_given_up(page, service, held_back):
 
 @pytest.mark.parametrize("change", ["another photo", "no points"])
 def test_a_click_whose_answer_is_no_longer_wanted_is_given_up(page, service, held_back, change):
-    page.goto(service.url)
-    choose(page, "coffee.png", skimage.data.coffee())
-    page.get_by_text("600 × 400: click on it").wait_for()
+    open_with_coffee(page, service)
     slow = held_back("**/api/run")
     page.click("#photo", position={"x": 200, "y": 150})
     page.locator(".point").wait_for()
@@ -139,9 +143,7 @@ def test_a_click_whose_answer_is_no_longer_wanted_is_given_up(page, service, hel
 
 
 def test_a_click_that_fails_leaves_what_was_there_before(page, service):
-    page.goto(service.url)
-    choose(page, "coffee.png", skimage.data.coffee())
-    page.get_by_text("600 × 400: click on it").wait_for()
+    open_with_coffee(page, service)
     page.click("#photo", position={"x": 200, "y": 150})
     page.locator("#results img").nth(2).wait_for()
     page.route("**/api/run", lambda route: route.fulfill(status=503, json={"detail": "busy; try again shortly"}))
@@ -157,9 +159,7 @@ def test_a_click_that_fails_leaves_what_was_there_before(page, service):
 
 
 def test_a_drag_asks_for_what_is_in_the_box_and_undo_takes_it_back(page, service):
-    page.goto(service.url)
-    choose(page, "coffee.png", skimage.data.coffee())
-    page.get_by_text("600 × 400: click on it").wait_for()
+    open_with_coffee(page, service)
     page.click("#photo", position={"x": 200, "y": 150})
     page.locator("#results img").nth(2).wait_for()
     photo = page.locator("#photo").bounding_box()
@@ -180,9 +180,7 @@ def test_a_drag_asks_for_what_is_in_the_box_and_undo_takes_it_back(page, service
 
 
 def test_the_chosen_candidate_is_shown_in_the_photo_and_can_be_saved(page, service):
-    page.goto(service.url)
-    choose(page, "coffee.png", skimage.data.coffee())
-    page.get_by_text("600 × 400: click on it").wait_for()
+    open_with_coffee(page, service)
     with page.expect_response("**/api/run") as answer:
         page.click("#photo", position={"x": 200, "y": 150})
     results = answer.value.json()["results"]
