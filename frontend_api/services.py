@@ -8,11 +8,11 @@ from datetime import timedelta
 
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
+from frontend_api.model.watch import Failures, ModelWatch
 from frontend_api.segmentation.admission import Admission
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
-from frontend_api.segmentation.encode_slots import EncodeSlots
-from frontend_api.segmentation.model_watch import Failures, ModelWatch
+from frontend_api.segmentation.encode_queue import EncodeQueue
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.uploads import Uploads
 from frontend_api.segmentation.workers import Workers
@@ -83,7 +83,7 @@ async def open_services(
             pixels,
             workers,
             metrics,
-            slots=EncodeSlots(settings.encode_concurrency),
+            slots=EncodeQueue(settings.encode_concurrency),
             max_bytes=settings.embedding_cache_bytes,
             max_queued=settings.max_queued_encodes,
         )

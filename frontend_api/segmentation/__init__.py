@@ -1,1 +1,1 @@
-"""From a click to candidates: the model in service, embeddings, pixels and the work between them."""
+"""The way of a click and of an upload: embeddings, pixels and the work between them."""

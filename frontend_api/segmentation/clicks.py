@@ -15,8 +15,8 @@ from frontend_api.inference import Inference, Masks
 from frontend_api.masks.candidates import render
 from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.metrics import Metrics
+from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.embeddings import Embeddings
-from frontend_api.segmentation.model_watch import ModelWatch
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageRecord, ImageStore, ImageType

@@ -17,11 +17,11 @@ from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, S
 from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding, Inference
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.encode_slots import EncodeSlots
-from frontend_api.segmentation.model_watch import ModelWatch
+from frontend_api.model.served_model import ServedModel
+from frontend_api.model.watch import ModelWatch
+from frontend_api.segmentation.encode_queue import EncodeQueue
 from frontend_api.segmentation.pixels import Pixels
-from frontend_api.segmentation.served_model import ServedModel
-from frontend_api.segmentation.shared_work import GivenUp, Job, SharedWork
+from frontend_api.segmentation.single_flight import GivenUp, Job, SingleFlight
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageStore
 
@@ -51,7 +51,7 @@ class Embeddings:
         workers: Workers,
         metrics: Metrics,
         *,
-        slots: EncodeSlots,
+        slots: EncodeQueue,
         max_bytes: int,
         max_queued: int,
     ) -> None:
@@ -71,7 +71,7 @@ class Embeddings:
         self._in_use: OrderedDict[UUID, float] = OrderedDict()  # when an image was last clicked or uploaded
         # Half of what fits into memory: when their successors are prepared, those of the pair that serves must stay.
         self._most_in_use = max_bytes // EMBEDDING_BYTES // 2
-        self._jobs: SharedWork[Key, Made] = SharedWork()
+        self._jobs: SingleFlight[Key, Made] = SingleFlight()
         self._saving: set[asyncio.Task[None]] = set()
 
     async def get(self, image_id: UUID, model: ServedModel) -> Embedding:

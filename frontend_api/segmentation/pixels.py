@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from frontend_api.errors import ImageNotFound
 from frontend_api.images.decoding import decode_image
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.shared_work import GivenUp, SharedWork
+from frontend_api.segmentation.single_flight import GivenUp, SingleFlight
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageStore
 
@@ -25,7 +25,7 @@ class Pixels:
         self._metrics = metrics
         self._max_pixels = max_pixels
         self._memory: LRUCache[UUID, NDArray[np.uint8]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
-        self._jobs: SharedWork[UUID, NDArray[np.uint8]] = SharedWork()
+        self._jobs: SingleFlight[UUID, NDArray[np.uint8]] = SingleFlight()
         metrics.cache_bytes.labels("pixels").set_function(lambda: self._memory.currsize)
         metrics.cache_limit.labels("pixels").set(max_bytes)
 

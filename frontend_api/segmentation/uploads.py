@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 from frontend_api.errors import ImageTooLarge, NoModelInService
 from frontend_api.images.decoding import decode_mask, probe_image
 from frontend_api.metrics import Metrics
+from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.embeddings import Embeddings
-from frontend_api.segmentation.model_watch import ModelWatch
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.images import ImageRecord, ImageStore, ImageType

@@ -9,7 +9,7 @@ import structlog
 
 from frontend_api.errors import NoModelInService
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.served_model import ServedModel
+from frontend_api.model.served_model import ServedModel
 
 log = structlog.stdlib.get_logger("imgr.model")
 

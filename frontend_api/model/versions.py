@@ -5,7 +5,7 @@ from time import monotonic
 
 from frontend_api.errors import InferenceTimeout, Unavailable
 from frontend_api.inference import MODEL_NAMES, Inference, ModelName, VersionState
-from frontend_api.segmentation.served_model import ServedModel
+from frontend_api.model.served_model import ServedModel
 
 _RECHECK_EFFORT = 2.0  # an inconsistent pair is asked again after so many times the time that asking took
 

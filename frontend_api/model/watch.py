@@ -9,10 +9,10 @@ import structlog
 from frontend_api.errors import InferenceTimeout, Unavailable, VersionGone
 from frontend_api.inference import Inference, ModelName, VersionState
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.failures import FailedVersions, failed_to_load
-from frontend_api.segmentation.pairs import Pairs
-from frontend_api.segmentation.served_model import ServedModel
-from frontend_api.segmentation.service_state import ServiceState
+from frontend_api.model.failures import FailedVersions, failed_to_load
+from frontend_api.model.served_model import ServedModel
+from frontend_api.model.service_state import ServiceState
+from frontend_api.model.versions import Pairs
 
 log = structlog.stdlib.get_logger("imgr.model")
 

@@ -7,8 +7,8 @@ from structlog.testing import capture_logs
 
 from frontend_api.errors import NoModelInService, TritonUnavailable
 from frontend_api.metrics import Metrics
-from frontend_api.segmentation.model_watch import ModelWatch
-from frontend_api.segmentation.served_model import ServedModel
+from frontend_api.model.served_model import ServedModel
+from frontend_api.model.watch import ModelWatch
 from tests.support.fake_inference import FakeInference
 
 A, B = "vit_b/fp32/aaaa", "vit_b/fp16/bbbb"

@@ -1,10 +1,10 @@
-"""EncodeSlots: bounded, urgent first."""
+"""EncodeQueue: bounded, urgent first."""
 
 import asyncio
 
 import pytest
 
-from frontend_api.segmentation.encode_slots import EncodeSlots
+from frontend_api.segmentation.encode_queue import EncodeQueue
 
 
 async def settle():
@@ -23,7 +23,7 @@ async def worker(slots, urgent, name, order, finish):
 
 
 async def test_no_more_than_the_slots_run_at_once_and_urgent_ones_go_first():
-    slots, order, finish, urgent = EncodeSlots(1), [], asyncio.Event(), set()
+    slots, order, finish, urgent = EncodeQueue(1), [], asyncio.Event(), set()
     tasks = [
         asyncio.create_task(worker(slots, lambda name=name: name in urgent, name, order, finish)) for name in "abc"
     ]
@@ -38,7 +38,7 @@ async def test_no_more_than_the_slots_run_at_once_and_urgent_ones_go_first():
 
 @pytest.mark.parametrize("handed_over", [False, True])
 async def test_a_cancelled_ticket_gives_its_place_back(handed_over):
-    slots, order, finish = EncodeSlots(1), [], asyncio.Event()
+    slots, order, finish = EncodeQueue(1), [], asyncio.Event()
     first = asyncio.create_task(worker(slots, never, "first", order, finish))
     await settle()
     cancelled = asyncio.create_task(worker(slots, never, "cancelled", order, finish))
@@ -57,7 +57,7 @@ async def test_a_cancelled_ticket_gives_its_place_back(handed_over):
 
 
 async def test_a_slot_given_back_as_the_next_in_line_is_cancelled_goes_to_the_one_after():
-    slots, order, finish = EncodeSlots(1), [], asyncio.Event()
+    slots, order, finish = EncodeQueue(1), [], asyncio.Event()
     async with slots.hold(never):
         cancelled = asyncio.create_task(worker(slots, never, "cancelled", order, finish))
         last = asyncio.create_task(worker(slots, never, "last", order, finish))

@@ -28,7 +28,7 @@ class Job(Generic[T]):
     wanted: bool = False
 
 
-class SharedWork(Generic[K, T]):
+class SingleFlight(Generic[K, T]):
     """Jobs by key. A job is given up when the last who waited for it has gone, unless it is wanted anyway."""
 
     def __init__(self) -> None:

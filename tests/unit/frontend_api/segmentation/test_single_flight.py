@@ -1,10 +1,10 @@
-"""SharedWork: done once for all who wait, given up when nobody does."""
+"""SingleFlight: done once for all who wait, given up when nobody does."""
 
 import asyncio
 
 import pytest
 
-from frontend_api.segmentation.shared_work import GivenUp, SharedWork
+from frontend_api.segmentation.single_flight import GivenUp, SingleFlight
 
 
 class Work:
@@ -30,7 +30,7 @@ async def waiting(shared, work, count):
 
 
 async def test_work_that_several_wait_for_is_done_once_and_anew_for_those_after():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     tasks = await waiting(shared, work, 3)
     work.goes_on.set()
     assert await asyncio.gather(*tasks) == ["result 1"] * 3
@@ -39,7 +39,7 @@ async def test_work_that_several_wait_for_is_done_once_and_anew_for_those_after(
 
 
 async def test_work_is_given_up_when_the_last_who_waited_has_gone():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     first, last = await waiting(shared, work, 2)
     first.cancel()
     await asyncio.sleep(0.001)
@@ -50,7 +50,7 @@ async def test_work_is_given_up_when_the_last_who_waited_has_gone():
 
 
 async def test_who_comes_as_work_is_being_given_up_gets_a_result():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     (gone,) = await waiting(shared, work, 1)
     gone.cancel()
     await asyncio.sleep(0)
@@ -59,7 +59,7 @@ async def test_who_comes_as_work_is_being_given_up_gets_a_result():
 
 
 async def test_who_leaves_work_that_was_given_up_does_not_end_what_was_begun_since():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
 
     async def slow_to_end(_):
         try:
@@ -77,7 +77,7 @@ async def test_who_leaves_work_that_was_given_up_does_not_end_what_was_begun_sin
 
 
 async def test_wanted_work_is_finished_though_nobody_waits():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     job = shared.job("key", work)
     job.wanted = True
     (gone,) = await waiting(shared, work, 1)
@@ -90,7 +90,7 @@ async def test_wanted_work_is_finished_though_nobody_waits():
 
 
 async def test_who_waits_for_work_that_is_given_up_is_told():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     tasks = await waiting(shared, work, 2)
     shared.give_up("key")
     for task in tasks:
@@ -99,7 +99,7 @@ async def test_who_waits_for_work_that_is_given_up_is_told():
 
 
 async def test_a_failure_reaches_everybody_who_waits_and_is_not_kept():
-    shared = SharedWork()
+    shared = SingleFlight()
 
     async def fail(_):
         await asyncio.sleep(0.001)
@@ -111,7 +111,7 @@ async def test_a_failure_reaches_everybody_who_waits_and_is_not_kept():
 
 
 async def test_closing_ends_everything():
-    shared, work = SharedWork(), Work()
+    shared, work = SingleFlight(), Work()
     tasks = await waiting(shared, work, 1)
     await shared.aclose()
     assert work.ended == 1

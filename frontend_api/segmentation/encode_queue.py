@@ -14,7 +14,7 @@ class _Ticket:
     turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class EncodeSlots:
+class EncodeQueue:
     """Hands `slots` out, urgent ones first, otherwise in order of arrival."""
 
     def __init__(self, slots: int) -> None:
