@@ -17,10 +17,10 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
-from frontend_api.model.watch import Failures
+from frontend_api.model.watch import LoadFailures
 from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
-from frontend_api.storage.stores import disk_of
+from frontend_api.storage.object_store import disk_of
 
 _POINT_BYTES = 256  # of a point and its label, indented and escaped in a form: at most about half of this
 
@@ -31,7 +31,7 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(settings: Settings, inference: Inference | None = None, failures: Failures | None = None) -> FastAPI:
+def create_app(settings: Settings, inference: Inference | None = None, failures: LoadFailures | None = None) -> FastAPI:
     """Return the adapter.
 
     Args:

@@ -8,17 +8,18 @@ from datetime import timedelta
 
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
-from frontend_api.model.watch import Failures, ModelWatch
+from frontend_api.model.watch import LoadFailures, ModelWatch
 from frontend_api.segmentation.admission import Admission
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
-from frontend_api.segmentation.encode_queue import EncodeQueue
+from frontend_api.segmentation.image_encoder import ImageEncoder
+from frontend_api.segmentation.mask_decoder import MaskDecoder
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.uploads import Uploads
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
-from frontend_api.storage.images import ImageStore
-from frontend_api.storage.stores import open_store
+from frontend_api.storage.image_store import ImageStore
+from frontend_api.storage.object_store import open_store
 from frontend_api.triton.pool import TritonPool
 
 
@@ -28,7 +29,7 @@ class Services:
 
     settings: Settings
     models: ModelWatch
-    images: ImageStore
+    image_store: ImageStore
     pixels: Pixels
     embeddings: Embeddings
     segmenter: Segmenter
@@ -40,7 +41,7 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, inference: Inference | None = None, failures: Failures | None = None
+    settings: Settings, metrics: Metrics, inference: Inference | None = None, failures: LoadFailures | None = None
 ) -> AsyncIterator[Services]:
     """Build the services, run their background tasks, and close them in reverse order.
 
@@ -60,7 +61,7 @@ async def open_services(
                 )
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
-        images = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
+        store = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
         models = ModelWatch(
             inference,
             metrics,
@@ -70,55 +71,30 @@ async def open_services(
             failures=failures,
         )
         pixels = Pixels(
-            images,
-            workers,
-            metrics,
-            max_bytes=settings.pixel_cache_bytes,
-            max_pixels=settings.max_image_pixels,
+            store, workers, metrics, max_bytes=settings.pixel_cache_bytes, max_pixels=settings.max_image_pixels
         )
+        encoder = ImageEncoder(inference, pixels, workers, metrics, concurrency=settings.encode_concurrency)
         embeddings = Embeddings(
-            inference,
+            encoder,
             models,
-            images,
-            pixels,
-            workers,
+            store,
             metrics,
-            slots=EncodeQueue(settings.encode_concurrency),
             max_bytes=settings.embedding_cache_bytes,
             max_queued=settings.max_queued_encodes,
         )
         stack.push_async_callback(embeddings.aclose)
         models.before_handover(embeddings.prepare)
-        segmenter = Segmenter(
-            inference,
-            models,
-            images,
-            pixels,
-            embeddings,
-            workers,
-            metrics,
-            max_pixels=settings.max_image_pixels,
-        )
-        uploads = Uploads(
-            models,
-            images,
-            pixels,
-            embeddings,
-            workers,
-            metrics,
-            max_bytes=settings.max_upload_bytes,
-            max_pixels=settings.max_image_pixels,
-        )
-        for task in (asyncio.create_task(models.run()), asyncio.create_task(images.sweep())):
+        decoder = MaskDecoder(inference, models, embeddings, metrics)
+        for task in (asyncio.create_task(models.run()), asyncio.create_task(store.sweep())):
             stack.push_async_callback(_cancelled, task)
         yield Services(
             settings=settings,
             models=models,
-            images=images,
+            image_store=store,
             pixels=pixels,
             embeddings=embeddings,
-            segmenter=segmenter,
-            uploads=uploads,
+            segmenter=Segmenter(store, pixels, decoder, workers, metrics),
+            uploads=Uploads(store, pixels, embeddings, models, metrics, max_bytes=settings.max_upload_bytes),
             click_places=Admission("clicks", settings.max_concurrent_clicks, metrics),
             upload_places=Admission("uploads", settings.max_concurrent_uploads, metrics),
             metrics=metrics,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from obstore.exceptions import BaseError
 
-from frontend_api.storage.stores import disk_of, open_store
+from frontend_api.storage.object_store import disk_of, open_store
 from imgr.errors import CannotServe
 
 

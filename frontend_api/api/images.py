@@ -14,9 +14,9 @@ router = APIRouter(prefix="/api/images")
 @router.get("/{image_id}", responses=error_answers(401, 404, 422, 503))
 async def get_image(image_id: UUID, services: ServicesDep) -> ImageAnswer:
     """Return an upload's metadata, and whether its embedding is ready."""
-    record = await services.images.record(image_id)
+    record = await services.image_store.record(image_id)
     ready = await services.uploads.ready(record)
-    return ImageAnswer(**record.model_dump(), expires_at=services.images.expiry(record), embedding_ready=ready)
+    return ImageAnswer(**record.model_dump(), expires_at=services.image_store.expiry(record), embedding_ready=ready)
 
 
 @router.delete(

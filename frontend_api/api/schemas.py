@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from frontend_api.masks.feathering import FeatherMethod
-from frontend_api.storage.images import ImageType
+from frontend_api.storage.image_store import ImageType
 
 
 class UploadAnswer(BaseModel):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 
 from frontend_api.api.dependencies import KeyBeforeBody, ServicesDep
 from frontend_api.api.schemas import UploadAnswer, error_answers
-from frontend_api.storage.images import ImageType
+from frontend_api.storage.image_store import ImageType
 
 router = APIRouter(prefix="/api", route_class=KeyBeforeBody)
 

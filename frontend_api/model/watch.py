@@ -18,7 +18,7 @@ log = structlog.stdlib.get_logger("imgr.model")
 
 _HURRIED_SECONDS = 0.2
 
-Failures = Callable[[], Mapping[str, str]]
+LoadFailures = Callable[[], Mapping[str, str]]
 Prepare = Callable[[ServedModel], Awaitable[None]]
 
 
@@ -49,7 +49,7 @@ class ModelWatch:
         interval: float,
         patience: float,
         handover: float,
-        failures: Failures | None = None,
+        failures: LoadFailures | None = None,
     ) -> None:
         self._inference = inference
         self._pairs = Pairs(inference)

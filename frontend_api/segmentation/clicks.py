@@ -8,20 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pybase64 import b64encode
 
-from frontend_api.errors import InvalidPrompt, InvalidRequest, NoModelInService, VersionGone
-from frontend_api.images.decoding import decode_mask
-from frontend_api.images.prompts import ModelPrompt, Prompt, mask_prompt_logits, to_model_prompt
-from frontend_api.inference import Inference, Masks
+from frontend_api.errors import InvalidPrompt, InvalidRequest
+from frontend_api.images.prompts import Prompt, mask_prompt_logits, to_model_prompt
 from frontend_api.masks.candidates import render
 from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.metrics import Metrics
-from frontend_api.model.watch import ModelWatch
-from frontend_api.segmentation.embeddings import Embeddings
+from frontend_api.segmentation.mask_decoder import MaskDecoder
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.workers import Workers
-from frontend_api.storage.images import ImageRecord, ImageStore, ImageType
-
-_ATTEMPTS = 4  # a model swapped under a click is met once, an edit in place of both its files twice
+from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,25 +61,13 @@ class Segmenter:
     """Answers clicks."""
 
     def __init__(
-        self,
-        inference: Inference,
-        models: ModelWatch,
-        images: ImageStore,
-        pixels: Pixels,
-        embeddings: Embeddings,
-        workers: Workers,
-        metrics: Metrics,
-        *,
-        max_pixels: int,
+        self, store: ImageStore, pixels: Pixels, decoder: MaskDecoder, workers: Workers, metrics: Metrics
     ) -> None:
-        self._inference = inference
-        self._models = models
-        self._images = images
+        self._store = store
         self._pixels = pixels
-        self._embeddings = embeddings
+        self._decoder = decoder
         self._workers = workers
         self._metrics = metrics
-        self._max_pixels = max_pixels
 
     async def candidates(self, click: Click) -> list[ScoredCandidate]:
         """Return SAM's three candidates, best score first.
@@ -92,11 +75,11 @@ class Segmenter:
         Raises ImageNotFound, InvalidRequest, InvalidPrompt and what the inference raises.
         """
         with self._metrics.stage("store"):
-            record = await self._images.record(click.image_id)
+            record = await self._store.record(click.image_id)
         if record.type is not ImageType.ORIGINAL:
             raise InvalidRequest(f"{click.image_id} is a mask; original_image_id must name an original")
         prompt = to_model_prompt(await self._prompt(click, record), record.height, record.width)
-        masks = await self._decode(click.image_id, prompt)
+        masks = await self._decoder.decode(click.image_id, prompt)
         pixels = await self._pixels.get(click.image_id)
         order = np.argsort(-masks.scores, kind="stable")
 
@@ -129,37 +112,11 @@ class Segmenter:
         return Prompt(click.points, click.labels, click.box, mask)
 
     async def _mask(self, mask_id: UUID, record: ImageRecord) -> NDArray[np.float32]:
-        mask_record = await self._images.record(mask_id)
+        mask_record = await self._store.record(mask_id)
         if mask_record.type is not ImageType.MASK:
             raise InvalidRequest(f"{mask_id} is an original; mask_image_id must name an upload with image_type=mask")
-        data = await self._images.original(mask_id)
-
-        def logits() -> NDArray[np.float32]:
-            mask = decode_mask(data, max_pixels=self._max_pixels)
-            return mask_prompt_logits(mask, record.height, record.width)
-
-        return await self._workers.run("decode", logits)
-
-    async def _decode(self, image_id: UUID, prompt: ModelPrompt) -> Masks:
-        """Decode the prompt with embedding and decoder of one checkpoint, however the models change meanwhile."""
-        model = await self._models.in_service()
-        identities = ""
-        for _ in range(_ATTEMPTS):
-            try:
-                with self._metrics.stage("embedding"):
-                    embedding = await self._embeddings.get(image_id, model)
-                if embedding.identity == model.identity:
-                    with self._metrics.stage("decode_prompts"):
-                        masks = await self._inference.decode(model.version, embedding, prompt)
-                    if masks.identity == embedding.identity:
-                        return masks
-                    identities = f"the encoder's is {embedding.identity}, the decoder's {masks.identity}"
-                else:
-                    identities = f"the encoder's is {embedding.identity}, the decoder's {model.identity}"
-            except VersionGone as error:
-                identities = str(error)
-            model = await self._models.refresh(model)
-        raise NoModelInService(f"encoder and decoder do not belong together: {identities}")
+        mask = await self._pixels.decode_mask(await self._store.original(mask_id))
+        return await self._workers.run(None, mask_prompt_logits, mask, record.height, record.width)
 
 
 def _size(record: ImageRecord) -> str:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any, Literal
 from uuid import UUID
 
@@ -14,16 +14,13 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, StoreUnavailable, Unavailable
-from frontend_api.images.preprocessing import model_size, to_model_frame
-from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding, Inference
+from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding
 from frontend_api.metrics import Metrics
 from frontend_api.model.served_model import ServedModel
 from frontend_api.model.watch import ModelWatch
-from frontend_api.segmentation.encode_queue import EncodeQueue
-from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.image_encoder import ImageEncoder
 from frontend_api.segmentation.single_flight import GivenUp, Job, SingleFlight
-from frontend_api.segmentation.workers import Workers
-from frontend_api.storage.images import ImageStore
+from frontend_api.storage.image_store import ImageStore
 
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
@@ -37,36 +34,28 @@ class Embeddings:
     """Embeddings by image and model identity.
 
     Args:
-        slots: bounds the encodes sent at once.
         max_bytes: memory for embeddings, 4 MiB each.
         max_queued: how many uploads may wait to be encoded in the background.
     """
 
     def __init__(
         self,
-        inference: Inference,
+        encoder: ImageEncoder,
         models: ModelWatch,
-        images: ImageStore,
-        pixels: Pixels,
-        workers: Workers,
+        store: ImageStore,
         metrics: Metrics,
         *,
-        slots: EncodeQueue,
         max_bytes: int,
         max_queued: int,
     ) -> None:
-        self._inference = inference
+        self._encoder = encoder
         self._models = models
-        self._images = images
-        self._pixels = pixels
-        self._workers = workers
+        self._store = store
         self._metrics = metrics
-        self._slots = slots
         self._max_queued = max_queued
         self._memory: LRUCache[Key, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
         metrics.cache_bytes.labels("embedding").set_function(lambda: self._memory.currsize)
         metrics.cache_limit.labels("embedding").set(max_bytes)
-        metrics.encodes_waiting.set_function(lambda: slots.waiting)
         metrics.encodes_waiting_limit.set(max_queued)
         self._in_use: OrderedDict[UUID, float] = OrderedDict()  # when an image was last clicked or uploaded
         # Half of what fits into memory: when their successors are prepared, those of the pair that serves must stay.
@@ -99,7 +88,7 @@ class Embeddings:
         except ServiceError:
             return
         self._use(image_id)
-        if self._slots.waiting < self._max_queued:
+        if self._encoder.waiting < self._max_queued:
             self._job(image_id, model)
 
     async def prepare(self, model: ServedModel) -> None:
@@ -116,7 +105,7 @@ class Embeddings:
     async def ready(self, image_id: UUID, model: ServedModel) -> bool:
         """Tell whether a click would find the embedding without the encoder."""
         key = (image_id, model.identity)
-        return key in self._memory or await self._images.has_embedding(*key)
+        return key in self._memory or await self._store.has_embedding(*key)
 
     def forget(self, image_id: UUID) -> None:
         """Drop an image's embeddings from memory, and whatever is being made of it."""
@@ -154,19 +143,12 @@ class Embeddings:
         return work
 
     async def _make(self, image_id: UUID, model: ServedModel, job: Job[Made]) -> Made:
-        stored = await self._images.embedding(image_id, model.identity)
+        stored = await self._store.embedding(image_id, model.identity)
         if stored is not None and len(stored) == EMBEDDING_BYTES:
             values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
             self._keep(image_id, Embedding(values, model.identity))
             return Embedding(values, model.identity), "store"
-        queued = perf_counter()
-        async with self._slots.hold(urgent=lambda: job.waiting > 0):
-            job.wanted = True  # what the encoder has begun is finished, and kept for the next click
-            self._metrics.waited("encode_queue", perf_counter() - queued)
-            pixels = await self._pixels.get(image_id)
-            frame = await self._workers.run("preprocess", to_model_frame, pixels)
-            with self._metrics.stage("encode"):
-                embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+        embedding = await self._encoder.encode(image_id, model, job)
         if embedding.identity != model.identity:
             log.warning("another encoder answered", expected=model.identity, found=embedding.identity)
             with contextlib.suppress(Unavailable, InferenceTimeout):
@@ -184,6 +166,6 @@ class Embeddings:
     async def _save(self, image_id: UUID, embedding: Embedding) -> None:
         """Store an embedding; losing it costs another encode, no more."""
         try:
-            await self._images.add_embedding(image_id, embedding.identity, embedding.values.astype("<f4").tobytes())
+            await self._store.add_embedding(image_id, embedding.identity, embedding.values.astype("<f4").tobytes())
         except (ImageNotFound, StoreUnavailable) as error:
             log.warning("embedding not stored", image_id=str(image_id), error=str(error))

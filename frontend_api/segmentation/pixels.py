@@ -7,20 +7,20 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from frontend_api.errors import ImageNotFound
-from frontend_api.images.decoding import decode_image
+from frontend_api.images.decoding import ImageInfo, decode_image, decode_mask, probe_image
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.single_flight import GivenUp, SingleFlight
 from frontend_api.segmentation.workers import Workers
-from frontend_api.storage.images import ImageStore
+from frontend_api.storage.image_store import ImageStore
 
 
 class Pixels:
     """RGB pixels by image id: uint8 ``(H, W, 3)``, EXIF-oriented."""
 
     def __init__(
-        self, images: ImageStore, workers: Workers, metrics: Metrics, *, max_bytes: int, max_pixels: int
+        self, store: ImageStore, workers: Workers, metrics: Metrics, *, max_bytes: int, max_pixels: int
     ) -> None:
-        self._images = images
+        self._store = store
         self._workers = workers
         self._metrics = metrics
         self._max_pixels = max_pixels
@@ -41,13 +41,21 @@ class Pixels:
             raise ImageNotFound(f"image {image_id} was deleted while it was being decoded") from None
 
     async def _load(self, image_id: UUID) -> NDArray[np.uint8]:
-        pixels = await self.decode(await self._images.original(image_id))
+        pixels = await self.decode(await self._store.original(image_id))
         self.keep(image_id, pixels)
         return pixels
+
+    async def probe(self, data: bytes) -> ImageInfo:
+        """Read the header of uploaded bytes. Raises UnsupportedImage, ImageTooLarge."""
+        return await self._workers.run(None, probe_image, data, max_pixels=self._max_pixels)
 
     async def decode(self, data: bytes) -> NDArray[np.uint8]:
         """Decode uploaded bytes. Raises UnsupportedImage, ImageTooLarge."""
         return await self._workers.run("decode", decode_image, data, max_pixels=self._max_pixels)
+
+    async def decode_mask(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode an uploaded mask: uint8 ``(H, W)``. Raises UnsupportedImage, ImageTooLarge."""
+        return await self._workers.run("decode", decode_mask, data, max_pixels=self._max_pixels)
 
     def keep(self, image_id: UUID, pixels: NDArray[np.uint8]) -> None:
         """Keep pixels in memory, unless they alone exceed it."""

@@ -4,13 +4,11 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from frontend_api.errors import ImageTooLarge, NoModelInService
-from frontend_api.images.decoding import decode_mask, probe_image
 from frontend_api.metrics import Metrics
 from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.pixels import Pixels
-from frontend_api.segmentation.workers import Workers
-from frontend_api.storage.images import ImageRecord, ImageStore, ImageType
+from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
 
 _LONGEST_NAME = 255
 
@@ -20,29 +18,24 @@ class Uploads:
 
     Args:
         max_bytes: of a file.
-        max_pixels: of a picture.
     """
 
     def __init__(
         self,
-        models: ModelWatch,
-        images: ImageStore,
+        store: ImageStore,
         pixels: Pixels,
         embeddings: Embeddings,
-        workers: Workers,
+        models: ModelWatch,
         metrics: Metrics,
         *,
         max_bytes: int,
-        max_pixels: int,
     ) -> None:
-        self._models = models
-        self._images = images
+        self._store = store
         self._pixels = pixels
         self._embeddings = embeddings
-        self._workers = workers
+        self._models = models
         self._metrics = metrics
         self._max_bytes = max_bytes
-        self._max_pixels = max_pixels
 
     async def store(self, data: bytes, filename: str, kind: ImageType) -> ImageRecord:
         """Store an upload that can be decoded; an original is encoded in the background, ahead of its first click.
@@ -51,11 +44,11 @@ class Uploads:
         """
         if len(data) > self._max_bytes:
             raise ImageTooLarge(f"the file has {len(data)} bytes; the limit is {self._max_bytes}")
-        info = await self._workers.run(None, probe_image, data, max_pixels=self._max_pixels)
+        info = await self._pixels.probe(data)
         if kind is ImageType.ORIGINAL:
             pixels = await self._pixels.decode(data)
         else:
-            await self._workers.run("decode", decode_mask, data, max_pixels=self._max_pixels)
+            await self._pixels.decode_mask(data)
         record = ImageRecord(
             image_id=uuid4(),
             type=kind,
@@ -67,7 +60,7 @@ class Uploads:
             created_at=datetime.now(UTC),
         )
         with self._metrics.stage("store"):
-            await self._images.add(record, data)
+            await self._store.add(record, data)
         self._metrics.uploads.labels(info.format).inc()
         if kind is ImageType.ORIGINAL:
             self._pixels.keep(record.image_id, pixels)
@@ -85,7 +78,7 @@ class Uploads:
     async def delete(self, image_id: UUID) -> None:
         """Remove an upload and everything derived from it. Raises ImageNotFound, StoreUnavailable."""
         try:
-            await self._images.delete(image_id)
+            await self._store.delete(image_id)
         finally:
             self._embeddings.forget(image_id)
             self._pixels.forget(image_id)

@@ -12,7 +12,7 @@ from frontend_api.metrics import Metrics
 from frontend_api.segmentation import pixels as pixels_module
 from frontend_api.services import open_services
 from frontend_api.settings import Settings
-from frontend_api.storage.images import ImageRecord, ImageType
+from frontend_api.storage.image_store import ImageRecord, ImageType
 from tests.support.fake_inference import FakeInference
 
 NEWER = "vit_fake/fp16/fedcba9876543210"
@@ -44,7 +44,7 @@ async def add(services, photo):
         image_id=uuid4(), type=ImageType.ORIGINAL, filename="a.jpg", size=len(photo),
         width=300, height=200, created_at=datetime.now(UTC),
     )  # fmt: skip
-    await services.images.add(record, photo)
+    await services.image_store.add(record, photo)
     return record.image_id
 
 
@@ -74,7 +74,7 @@ async def leave(*clicks):
 
 
 async def test_what_abandoned_clicks_waited_for_leaves_the_queue(services, inference, photo_jpeg):
-    slots = services.embeddings._slots
+    slots = services.embeddings._encoder._queue
     await busy(services, inference, photo_jpeg)
     images = [await add(services, photo_jpeg) for _ in range(3)]
     clicks = [click(services, image_id) for image_id in images]
@@ -90,7 +90,7 @@ async def test_what_abandoned_clicks_waited_for_leaves_the_queue(services, infer
 async def test_an_upload_stays_in_the_queue_but_goes_before_others_only_while_a_click_waits(
     services, inference, photo_jpeg
 ):
-    slots = services.embeddings._slots
+    slots = services.embeddings._encoder._queue
     await busy(services, inference, photo_jpeg)
     image_id = await add(services, photo_jpeg)
     services.embeddings.prefetch(image_id)
@@ -113,7 +113,7 @@ async def test_a_deletion_in_the_queue_is_told_and_passes_the_slot_on(services, 
     first = await busy(services, inference, photo_jpeg)
     deleted, kept = await add(services, photo_jpeg), await add(services, photo_jpeg)
     clicks = [click(services, image_id) for image_id in (deleted, kept)]
-    await until(lambda: services.embeddings._slots.waiting == 2)
+    await until(lambda: services.embeddings._encoder._queue.waiting == 2)
     services.embeddings.forget(deleted)
     inference.released.set()
     await first
@@ -153,7 +153,7 @@ async def test_images_in_use_are_encoded_before_a_successor_takes_over(services,
 
 async def test_a_stored_embedding_that_is_not_whole_is_made_anew(services, inference, photo_jpeg):
     image_id = await add(services, photo_jpeg)
-    await services.images.add_embedding(image_id, services.models.current.identity, bytes(EMBEDDING_BYTES - 4))
+    await services.image_store.add_embedding(image_id, services.models.current.identity, bytes(EMBEDDING_BYTES - 4))
     assert (await click(services, image_id)).values.nbytes == EMBEDDING_BYTES
     assert inference.calls["encode"] == 1
 
@@ -173,10 +173,10 @@ async def test_no_more_uploads_wait_to_be_encoded_than_may(services, inference, 
     await busy(services, inference, photo_jpeg)
     for count in (1, 2):
         services.embeddings.prefetch(await add(services, photo_jpeg))
-        await until(lambda count=count: services.embeddings._slots.waiting == count)
+        await until(lambda count=count: services.embeddings._encoder._queue.waiting == count)
     services.embeddings.prefetch(await add(services, photo_jpeg))
     await asyncio.sleep(0.05)
-    assert services.embeddings._slots.waiting == 2
+    assert services.embeddings._encoder._queue.waiting == 2
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ async def test_an_image_is_decoded_once_for_all_who_wait(services, photo_jpeg, m
 async def test_an_embedding_of_an_image_deleted_meanwhile_does_not_stay(services, inference, photo_jpeg):
     first = await busy(services, inference, photo_jpeg)
     image_id = next(iter(services.embeddings._in_use))
-    await services.images.delete(image_id)
+    await services.image_store.delete(image_id)
     inference.released.set()
     await first
     await services.embeddings.aclose()
-    assert services.images._store.list().collect() == []
+    assert services.image_store._store.list().collect() == []

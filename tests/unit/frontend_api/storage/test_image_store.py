@@ -8,8 +8,8 @@ import pytest
 from obstore.store import LocalStore
 
 from frontend_api.errors import ImageNotFound, StoreUnavailable
-from frontend_api.storage.images import ImageRecord, ImageStore, ImageType
-from frontend_api.storage.stores import open_store
+from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
+from frontend_api.storage.object_store import open_store
 from tests.support.object_store import ObjectStore
 
 HOUR = timedelta(hours=1)

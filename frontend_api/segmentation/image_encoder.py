@@ -1,0 +1,51 @@
+"""SAM's image encoder, asked for a bounded number of images at once."""
+
+from time import perf_counter
+from typing import Any
+from uuid import UUID
+
+from frontend_api.images.preprocessing import model_size, to_model_frame
+from frontend_api.inference import Embedding, Inference
+from frontend_api.metrics import Metrics
+from frontend_api.model.served_model import ServedModel
+from frontend_api.segmentation.encode_queue import EncodeQueue
+from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.single_flight import Job
+from frontend_api.segmentation.workers import Workers
+
+
+class ImageEncoder:
+    """Encodes stored images, those that somebody waits for first.
+
+    Args:
+        concurrency: how many images are sent to the encoder at once.
+    """
+
+    def __init__(
+        self, inference: Inference, pixels: Pixels, workers: Workers, metrics: Metrics, *, concurrency: int
+    ) -> None:
+        self._inference = inference
+        self._pixels = pixels
+        self._workers = workers
+        self._metrics = metrics
+        self._queue = EncodeQueue(concurrency)
+        metrics.encodes_waiting.set_function(lambda: self.waiting)
+
+    @property
+    def waiting(self) -> int:
+        """How many images wait for their turn."""
+        return self._queue.waiting
+
+    async def encode(self, image_id: UUID, model: ServedModel, job: Job[Any]) -> Embedding:
+        """Encode an image in its turn, for `job`: what has begun is finished, and kept for the next click.
+
+        The embedding carries the identity of whatever made it. Raises ImageNotFound and what the inference raises.
+        """
+        queued = perf_counter()
+        async with self._queue.hold(urgent=lambda: job.waiting > 0):
+            job.wanted = True
+            self._metrics.waited("encode_queue", perf_counter() - queued)
+            pixels = await self._pixels.get(image_id)
+            frame = await self._workers.run("preprocess", to_model_frame, pixels)
+            with self._metrics.stage("encode"):
+                return await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))

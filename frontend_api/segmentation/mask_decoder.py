@@ -1,0 +1,46 @@
+"""SAM's mask decoder, asked with an embedding of its own checkpoint."""
+
+from uuid import UUID
+
+from frontend_api.errors import NoModelInService, VersionGone
+from frontend_api.images.prompts import ModelPrompt
+from frontend_api.inference import Inference, Masks
+from frontend_api.metrics import Metrics
+from frontend_api.model.watch import ModelWatch
+from frontend_api.segmentation.embeddings import Embeddings
+
+_ATTEMPTS = 4  # a model swapped under a click is met once, an edit in place of both its files twice
+
+
+class MaskDecoder:
+    """Decodes prompts on stored images."""
+
+    def __init__(self, inference: Inference, models: ModelWatch, embeddings: Embeddings, metrics: Metrics) -> None:
+        self._inference = inference
+        self._models = models
+        self._embeddings = embeddings
+        self._metrics = metrics
+
+    async def decode(self, image_id: UUID, prompt: ModelPrompt) -> Masks:
+        """Decode a prompt with embedding and decoder of one checkpoint, however the models change meanwhile.
+
+        Raises ImageNotFound, NoModelInService and what the inference raises.
+        """
+        model = await self._models.in_service()
+        contradiction = ""
+        for _ in range(_ATTEMPTS):
+            try:
+                with self._metrics.stage("embedding"):
+                    embedding = await self._embeddings.get(image_id, model)
+                decoder = model.identity
+                if embedding.identity == decoder:
+                    with self._metrics.stage("decode_prompts"):
+                        masks = await self._inference.decode(model.version, embedding, prompt)
+                    if masks.identity == embedding.identity:
+                        return masks
+                    decoder = masks.identity
+                contradiction = f"the encoder's is {embedding.identity}, the decoder's {decoder}"
+            except VersionGone as error:
+                contradiction = str(error)
+            model = await self._models.refresh(model)
+        raise NoModelInService(f"encoder and decoder do not belong together: {contradiction}")
