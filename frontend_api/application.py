@@ -17,7 +17,7 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
-from frontend_api.model.watch import LoadFailures
+from frontend_api.model.service import LoadFailures
 from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
 from frontend_api.storage.object_store import disk_of

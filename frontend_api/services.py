@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
-from frontend_api.model.watch import LoadFailures, ModelWatch
+from frontend_api.model.service import LoadFailures, ModelService
+from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.admission import Admission
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
@@ -28,7 +29,7 @@ class Services:
     """The parts of the adapter that live as long as the application."""
 
     settings: Settings
-    models: ModelWatch
+    models: ModelService
     image_store: ImageStore
     pixels: Pixels
     embeddings: Embeddings
@@ -49,7 +50,7 @@ async def open_services(
         settings: the adapter's settings.
         metrics: where everything is counted.
         inference: stands in for Triton at `settings.triton_url`.
-        failures: see `ModelWatch`.
+        failures: see `ModelService`.
     """
     async with AsyncExitStack() as stack:
         if inference is None:
@@ -62,14 +63,7 @@ async def open_services(
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         store = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
-        models = ModelWatch(
-            inference,
-            metrics,
-            interval=settings.model_poll_seconds,
-            patience=settings.model_patience_seconds,
-            handover=settings.model_handover_seconds,
-            failures=failures,
-        )
+        models = ModelService(inference, metrics, patience=settings.model_patience_seconds, failures=failures)
         pixels = Pixels(
             store, workers, metrics, max_bytes=settings.pixel_cache_bytes, max_pixels=settings.max_image_pixels
         )
@@ -83,9 +77,14 @@ async def open_services(
             max_queued=settings.max_queued_encodes,
         )
         stack.push_async_callback(embeddings.aclose)
-        models.before_handover(embeddings.prepare)
+        watch = ModelWatch(
+            models,
+            embeddings.prepare,
+            interval=settings.model_poll_seconds,
+            handover=settings.model_handover_seconds,
+        )
         decoder = MaskDecoder(inference, models, embeddings, metrics)
-        for task in (asyncio.create_task(models.run()), asyncio.create_task(store.sweep())):
+        for task in (asyncio.create_task(watch.run()), asyncio.create_task(store.sweep())):
             stack.push_async_callback(_cancelled, task)
         yield Services(
             settings=settings,

@@ -17,7 +17,7 @@ from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, S
 from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding
 from frontend_api.metrics import Metrics
 from frontend_api.model.served_model import ServedModel
-from frontend_api.model.watch import ModelWatch
+from frontend_api.model.service import ModelService
 from frontend_api.segmentation.image_encoder import ImageEncoder
 from frontend_api.segmentation.single_flight import GivenUp, Job, SingleFlight
 from frontend_api.storage.image_store import ImageStore
@@ -41,7 +41,7 @@ class Embeddings:
     def __init__(
         self,
         encoder: ImageEncoder,
-        models: ModelWatch,
+        models: ModelService,
         store: ImageStore,
         metrics: Metrics,
         *,

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 from frontend_api.errors import ImageTooLarge, NoModelInService
 from frontend_api.metrics import Metrics
-from frontend_api.model.watch import ModelWatch
+from frontend_api.model.service import ModelService
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
@@ -25,7 +25,7 @@ class Uploads:
         store: ImageStore,
         pixels: Pixels,
         embeddings: Embeddings,
-        models: ModelWatch,
+        models: ModelService,
         metrics: Metrics,
         *,
         max_bytes: int,
