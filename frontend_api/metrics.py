@@ -92,7 +92,7 @@ class Metrics:
         self.uploads = Counter("imgr_uploads_total", "Images stored, by format", ("format",), registry=self.registry)
         self.model_info = Gauge(
             "imgr_model_info",
-            "1 for the model pair in service",
+            "1 for the model in service, encoder and decoder of one checkpoint",
             ("version", "variant", "precision", "identity"),
             registry=self.registry,
         )
@@ -110,7 +110,7 @@ class Metrics:
         )
         self.model_since = Gauge(
             "imgr_model_since_timestamp_seconds",
-            "When the pair in service, or the lack of one, began",
+            "When the model in service, or the lack of one, began",
             registry=self.registry,
         )
         self.model_since.set_to_current_time()

@@ -34,7 +34,7 @@ class MeteredStream(io.BytesIO):
         """
         self._reads += 1
         if self._reads > _MOST_READS:
-            raise UnsupportedImage("The image consists of too many parts; save it anew in an image editor.")
+            raise UnsupportedImage("the image consists of too many parts; save it anew in an image editor")
         return super().read(size)
 
 
@@ -46,11 +46,11 @@ def check_structure(data: bytes) -> None:
     """
     if data.startswith(b"\xff\xd8") and _jpeg_scans(data) > _MOST_JPEG_SCANS:
         # Each scan of a few bytes makes the decoder pass over all pixels. libtiff draws the line here too.
-        raise UnsupportedImage(f"The JPEG has more than {_MOST_JPEG_SCANS} scans; save it anew in an image editor.")
+        raise UnsupportedImage(f"the JPEG has more than {_MOST_JPEG_SCANS} scans; save it anew in an image editor")
     if data[:4] in TiffImagePlugin.PREFIXES and _tiff_parts(data) > _MOST_TIFF_PARTS:
         # Pillow makes several objects for each, however small the picture is.
         raise UnsupportedImage(
-            f"The TIFF has more than {_MOST_TIFF_PARTS} strips or tiles; save it anew in an image editor."
+            f"the TIFF has more than {_MOST_TIFF_PARTS} strips or tiles; save it anew in an image editor"
         )
 
 
@@ -64,10 +64,10 @@ def check_size(picture: Image.Image, max_pixels: int) -> None:
     width, height = picture.size
     if max(width, height) > _LONGEST_SIDE:
         # Rows and columns cost too: Pillow keeps a pointer, and resizing several numbers, for each.
-        raise ImageTooLarge(f"The image has {width}×{height} pixels; sides of at most {_LONGEST_SIDE} are accepted.")
+        raise ImageTooLarge(f"the image has {width}×{height} pixels; sides of at most {_LONGEST_SIDE} are accepted")
     if width * height > max_pixels:
         raise ImageTooLarge(
-            f"The image has {width}×{height} = {width * height} pixels; at most {max_pixels} are accepted."
+            f"the image has {width}×{height} = {width * height} pixels; at most {max_pixels} are accepted"
         )
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
         # libtiff allocates a whole tile, of which the picture may be a corner.
@@ -75,15 +75,15 @@ def check_size(picture: Image.Image, max_pixels: int) -> None:
         tile_height = int(picture.tag_v2.get(TiffImagePlugin.TILELENGTH, 0))
         if tile_width * tile_height > max_pixels:
             raise ImageTooLarge(
-                f"The image's tiles have {tile_width}×{tile_height} pixels; at most {max_pixels} are accepted."
+                f"the image's tiles have {tile_width}×{tile_height} pixels; at most {max_pixels} are accepted"
             )
     if any(tile.codec_name == "bmp_rle" for tile in getattr(picture, "tile", ())) and (
         width * height > _MOST_RLE_PIXELS
     ):
         # Pillow decodes these in Python, pixel by pixel.
         raise ImageTooLarge(
-            f"The run-length encoded BMP has {width}×{height} pixels; at most {_MOST_RLE_PIXELS} are accepted, "
-            f"and {max_pixels} in other formats."
+            f"the run-length encoded BMP has {width}×{height} pixels; at most {_MOST_RLE_PIXELS} are accepted, "
+            f"and {max_pixels} in other formats"
         )
 
 

@@ -103,16 +103,16 @@ def _opened(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(
-            f"The image has more than {backstop} pixels; at most {min(max_pixels, backstop)} are accepted."
+            f"the image has more than {backstop} pixels; at most {min(max_pixels, backstop)} are accepted"
         ) from error
     except UnidentifiedImageError as error:
         raise UnsupportedImage(
-            "The file is no image that can be read; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are."
+            "the file is no image that can be read; JPEG, PNG, WebP, GIF, BMP, TIFF and AVIF are"
         ) from error
     # Decoders answer damage with whatever they trip over: OSError, SyntaxError, ValueError, struct.error, …
     except Exception as error:
         raise UnsupportedImage(
-            "The image is truncated or damaged; upload a file that opens in an image viewer."
+            "the image is truncated or damaged; upload a file that opens in an image viewer"
         ) from error
 
 

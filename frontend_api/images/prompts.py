@@ -110,8 +110,8 @@ def mask_prompt_logits(mask: NDArray[np.uint8], height: int, width: int) -> NDAr
     # A scaled copy of the image has sides that are rounded to whole pixels.
     if min(abs(mask_width - mask_height * width / height), abs(mask_height - mask_width * height / width)) > 1:
         raise InvalidPrompt(
-            f"The mask has {mask_width}×{mask_height} pixels, the image {width}×{height}: "
-            "the mask must be a picture of the same size or the same aspect ratio."
+            f"the mask has {mask_width}×{mask_height} pixels, the image {width}×{height}: "
+            "the mask must be a picture of the same size or the same aspect ratio"
         )
     model_height, model_width = model_size(height, width)
     cell = MODEL_SIDE // MASK_SIDE
