@@ -15,6 +15,7 @@ from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.image_encoder import ImageEncoder
 from frontend_api.segmentation.mask_decoder import MaskDecoder
+from frontend_api.segmentation.patience import PatientInference
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.uploads import Uploads
 from frontend_api.segmentation.workers import Workers
@@ -67,7 +68,8 @@ async def open_services(
         pixels = Pixels(
             store, workers, metrics, max_bytes=settings.pixel_cache_bytes, max_pixels=settings.max_image_pixels
         )
-        encoder = ImageEncoder(inference, pixels, workers, metrics, concurrency=settings.encode_concurrency)
+        patient = PatientInference(inference, settings.model_patience_seconds)
+        encoder = ImageEncoder(patient, pixels, workers, metrics, concurrency=settings.encode_concurrency)
         embeddings = Embeddings(
             encoder,
             models,
@@ -83,7 +85,7 @@ async def open_services(
             interval=settings.model_poll_seconds,
             handover=settings.model_handover_seconds,
         )
-        decoder = MaskDecoder(inference, models, embeddings, metrics)
+        decoder = MaskDecoder(patient, models, embeddings, metrics)
         for task in (asyncio.create_task(watch.run()), asyncio.create_task(store.sweep())):
             stack.push_async_callback(_cancelled, task)
         yield Services(

@@ -70,10 +70,11 @@ class ModelService:
     async def in_service(self) -> ServedModel:
         """Return the pair in service; if it was lost just now, wait a little for the next.
 
-        An operator who replaces two files does so one after the other. Raises NoModelInService.
+        An operator who replaces two files does so one after the other, and a Triton that died is started anew.
+        Raises NoModelInService.
         """
         patience = self._lost + self._patience - monotonic()
-        if self.reachable and self._serving is None and patience > 0:
+        if self._serving is None and patience > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience):
                     await self._available.wait()

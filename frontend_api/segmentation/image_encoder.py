@@ -5,10 +5,11 @@ from typing import Any
 from uuid import UUID
 
 from frontend_api.images.preprocessing import model_size, to_model_frame
-from frontend_api.inference import Embedding, Inference
+from frontend_api.inference import Embedding
 from frontend_api.metrics import Metrics
 from frontend_api.model.served_model import ServedModel
 from frontend_api.segmentation.encode_queue import EncodeQueue
+from frontend_api.segmentation.patience import PatientInference
 from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.single_flight import Job
 from frontend_api.segmentation.workers import Workers
@@ -22,7 +23,7 @@ class ImageEncoder:
     """
 
     def __init__(
-        self, inference: Inference, pixels: Pixels, workers: Workers, metrics: Metrics, *, concurrency: int
+        self, inference: PatientInference, pixels: Pixels, workers: Workers, metrics: Metrics, *, concurrency: int
     ) -> None:
         self._inference = inference
         self._pixels = pixels

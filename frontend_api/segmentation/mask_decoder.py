@@ -4,10 +4,11 @@ from uuid import UUID
 
 from frontend_api.errors import NoModelInService, VersionGone
 from frontend_api.images.prompts import ModelPrompt
-from frontend_api.inference import Inference, Masks
+from frontend_api.inference import Masks
 from frontend_api.metrics import Metrics
 from frontend_api.model.service import ModelService
 from frontend_api.segmentation.embeddings import Embeddings
+from frontend_api.segmentation.patience import PatientInference
 
 _ATTEMPTS = 4  # a model swapped under a click is met once, an edit in place of both its files twice
 
@@ -15,7 +16,9 @@ _ATTEMPTS = 4  # a model swapped under a click is met once, an edit in place of 
 class MaskDecoder:
     """Decodes prompts on stored images."""
 
-    def __init__(self, inference: Inference, models: ModelService, embeddings: Embeddings, metrics: Metrics) -> None:
+    def __init__(
+        self, inference: PatientInference, models: ModelService, embeddings: Embeddings, metrics: Metrics
+    ) -> None:
         self._inference = inference
         self._models = models
         self._embeddings = embeddings
