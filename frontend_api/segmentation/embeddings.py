@@ -89,7 +89,7 @@ class Embeddings:
             return
         self._use(image_id)
         if self._encoder.waiting < self._max_queued:
-            self._job(image_id, model)
+            self._begin(image_id, model)
 
     async def prepare(self, model: ServedModel) -> None:
         """Have the images in use encoded by a model that is about to serve, those used last about first.
@@ -100,7 +100,7 @@ class Embeddings:
         images = [image_id for image_id, used in reversed(self._in_use.items()) if used > since]
         missing = [image_id for image_id in images if (image_id, model.identity) not in self._memory]
         if missing:
-            await asyncio.wait([self._job(image_id, model).task for image_id in missing])
+            await asyncio.wait([self._begin(image_id, model) for image_id in missing])
 
     async def ready(self, image_id: UUID, model: ServedModel) -> bool:
         """Tell whether a click would find the embedding without the encoder."""
@@ -126,14 +126,12 @@ class Embeddings:
         if len(self._in_use) > self._most_in_use:
             self._in_use.popitem(last=False)
 
-    def _job(self, image_id: UUID, model: ServedModel) -> Job[Made]:
+    def _begin(self, image_id: UUID, model: ServedModel) -> asyncio.Task[Made]:
         """Have an embedding made though nobody waits for it."""
-        job = self._jobs.job((image_id, model.identity), self._work(image_id, model))
-        job.wanted = True
-        return job
+        return self._jobs.begin((image_id, model.identity), self._work(image_id, model))
 
-    def _work(self, image_id: UUID, model: ServedModel) -> Callable[[Job[Made]], Coroutine[Any, Any, Made]]:
-        async def work(job: Job[Made]) -> Made:
+    def _work(self, image_id: UUID, model: ServedModel) -> Callable[[Job], Coroutine[Any, Any, Made]]:
+        async def work(job: Job) -> Made:
             try:
                 return await self._make(image_id, model, job)
             except Exception as error:
@@ -142,7 +140,7 @@ class Embeddings:
 
         return work
 
-    async def _make(self, image_id: UUID, model: ServedModel, job: Job[Made]) -> Made:
+    async def _make(self, image_id: UUID, model: ServedModel, job: Job) -> Made:
         stored = await self._store.embedding(image_id, model.identity)
         if stored is not None and len(stored) == EMBEDDING_BYTES:
             values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)

@@ -1,7 +1,6 @@
 """SAM's image encoder, asked for a bounded number of images at once."""
 
 from time import perf_counter
-from typing import Any
 from uuid import UUID
 
 from frontend_api.images.preprocessing import model_size, to_model_frame
@@ -37,7 +36,7 @@ class ImageEncoder:
         """How many images wait for their turn."""
         return self._queue.waiting
 
-    async def encode(self, image_id: UUID, model: ServedModel, job: Job[Any]) -> Embedding:
+    async def encode(self, image_id: UUID, model: ServedModel, job: Job) -> Embedding:
         """Encode an image in its turn, for `job`: what has begun is finished, and kept for the next click.
 
         The embedding carries the identity of whatever made it. Raises ImageNotFound and what the inference raises.

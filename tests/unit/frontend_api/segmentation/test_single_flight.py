@@ -15,6 +15,7 @@ class Work:
         self.goes_on = asyncio.Event()
 
     async def __call__(self, job):
+        self.job = job
         self.begun += 1
         try:
             await self.goes_on.wait()
@@ -78,15 +79,14 @@ async def test_who_leaves_work_that_was_given_up_does_not_end_what_was_begun_sin
 
 async def test_wanted_work_is_finished_though_nobody_waits():
     shared, work = SingleFlight(), Work()
-    job = shared.job("key", work)
-    job.wanted = True
+    task = shared.begin("key", work)
     (gone,) = await waiting(shared, work, 1)
-    assert job.waiting == 1
+    assert work.job.waiting == 1
     gone.cancel()
     await asyncio.sleep(0.001)
-    assert job.waiting == 0
+    assert work.job.waiting == 0
     work.goes_on.set()
-    assert await job.task == "result 1"
+    assert await task == "result 1"
 
 
 async def test_who_waits_for_work_that_is_given_up_is_told():
