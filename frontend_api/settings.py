@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     model_patience_seconds: float = Field(
         10.0,
         ge=0,
-        description="how long clicks wait when the model is lost, in a swap or because Triton died, before they get 503",
+        description="how long clicks wait when the model is lost, in a swap or as Triton dies, before they get 503",
     )
     model_handover_seconds: float = Field(
         30.0,
