@@ -13,6 +13,7 @@ ServiceError
 │   ├── TritonUnavailable 503  Triton does not answer
 │   │   ├── RegionUnknown 503  Triton has restarted and lost the memory it shared
 │   │   └── VersionGone   503  Triton no longer serves the version asked for
+│   ├── InvalidAnswer     503  the model answers with values that are no numbers
 │   ├── NoModelInService  503  no encoder and decoder of one checkpoint are ready
 │   ├── StoreUnavailable  503  uploads cannot be read or written
 │   └── NoRoom            503  a request's body cannot be put down while it arrives
@@ -77,6 +78,16 @@ class RegionUnknown(TritonUnavailable):
 
 class VersionGone(TritonUnavailable):
     """Triton no longer serves the model version that was asked for."""
+
+
+class InvalidAnswer(Unavailable):
+    """The model's answer holds values that are no numbers."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of {model} answered with values that are no finite numbers; try again, "
+            "and if that does not help have a sound export published"
+        )
 
 
 class NoModelInService(Unavailable):

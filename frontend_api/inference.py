@@ -36,6 +36,11 @@ class Embedding:
     values: NDArray[np.float32]
     identity: str
 
+    @property
+    def finite(self) -> bool:
+        """Whether all values are finite numbers; those of a broken model need not be."""
+        return bool(np.isfinite(self.values).all())
+
 
 @dataclass(frozen=True, slots=True)
 class Masks:
@@ -50,6 +55,11 @@ class Masks:
     logits: NDArray[np.float32]
     scores: NDArray[np.float32]
     identity: str
+
+    @property
+    def finite(self) -> bool:
+        """Whether all values are finite numbers; those of a broken model need not be."""
+        return bool(np.isfinite(self.logits).all() and np.isfinite(self.scores).all())
 
 
 class Inference(Protocol):

@@ -96,6 +96,19 @@ class ModelService:
                 await self._look()
         return await self.in_service()
 
+    async def examine(self, suspected: ServedModel) -> None:
+        """Try a version whose answer held no numbers on a blank image, and take it out of service if it fails there.
+
+        A single image, which a stranger chose, is not enough for that.
+        """
+        async with self._lock:
+            try:
+                await self._versions.examine(suspected)
+            except (Unavailable, InferenceTimeout) as error:
+                log.warning("a suspected version could not be tried", version=suspected.version, error=str(error))
+            if suspected in (self._serving, self.successor) and not self._versions.hold(suspected):
+                await self._look()
+
     async def confirm(self, successor: ServedModel) -> None:
         """Have the encoder of a newer pair confirm its identity. Raises NoModelInService if it does not."""
         await self._versions.confirm(successor)
@@ -127,7 +140,7 @@ class ModelService:
                 self.successor = newest
             else:
                 self._serve(newest)
-        self._failed.note({**self._load_failures(), **self._versions.mismatches()})
+        self._failed.note({**self._load_failures(), **self._versions.failures()})
 
     def _serve(self, model: ServedModel) -> None:
         self._logged = ""

@@ -1,13 +1,24 @@
 """The versions of encoder and decoder: what the model server says of them, and their graphs of themselves."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 
+import numpy as np
+
 from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable, VersionGone
-from frontend_api.inference import Inference, VersionState
+from frontend_api.images.preprocessing import MODEL_SIDE
+from frontend_api.images.prompts import MASK_SIDE, NOT_A_POINT, PADDING, ModelPrompt
+from frontend_api.inference import Inference, ModelName, VersionState
 from frontend_api.model.served_model import ServedModel
 
 _ABSENT = VersionState(ready=False)
+_BLANK_IMAGE = np.zeros((MODEL_SIDE, MODEL_SIDE, 3), np.uint8)
+_CENTRE = ModelPrompt(
+    point_coords=np.full((4, 2), MODEL_SIDE / 2, np.float32),
+    point_labels=np.array([1, NOT_A_POINT, PADDING, PADDING], np.int32),
+    mask_input=np.zeros((1, MASK_SIDE, MASK_SIDE), np.float32),
+    has_mask_input=np.zeros(1, np.float32),
+)
 _RECHECK_EFFORT = 2.0  # an inconsistent pair is asked again after so many times the time that asking took
 
 
@@ -22,7 +33,8 @@ class Version:
         encoder_identity: which checkpoint its graph carries; None while the decoder speaks for both.
         decoder_identity: which checkpoint its graph carries; None until it is asked.
         doubted: whether an answer contradicted them, so that the encoder is asked too.
-        ask_again: when a pair that does not belong together is asked anew, in seconds of the monotonic clock.
+        ask_again: when a pair that can't be served is asked anew, in seconds of the monotonic clock.
+        tried: which model failed on a blank image, None if neither did, by the identity that was tried.
     """
 
     number: int
@@ -32,20 +44,36 @@ class Version:
     decoder_identity: str | None = None
     doubted: bool = False
     ask_again: float = 0.0
+    tried: dict[str, ModelName | None] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model server has both loaded."""
+        return self.encoder.ready and self.decoder.ready
+
+    @property
+    def mismatched(self) -> bool:
+        """Whether encoder and decoder are known not to belong together."""
+        return self.encoder_identity not in {None, self.decoder_identity}
 
     @property
     def identity(self) -> str | None:
-        """What both carry: ``<variant>/<precision>/<digest>``; None while it is unknown or they differ."""
-        return self.decoder_identity if self.encoder_identity in {None, self.decoder_identity} else None
+        """What both carry, ``<variant>/<precision>/<digest>``; None while it is unknown or can't be served."""
+        return self.decoder_identity if self.failure is None else None
 
     @property
-    def mismatch(self) -> str | None:
-        """Why encoder and decoder can't be served together, if that is known."""
-        if self.decoder_identity is None or self.identity is not None:
+    def failure(self) -> tuple[str, str] | None:
+        """Why it can't be served although it is loaded: ``model/version``, or ``pair/version``, and the reason."""
+        if self.mismatched:
+            return f"pair/{self.number}", (
+                f"version {self.number} pairs the encoder of {self.encoder_identity} with the decoder of "
+                f"{self.decoder_identity}; publish both from one checkpoint"
+            )
+        broken = self.tried.get(self.decoder_identity or "")
+        if broken is None:
             return None
-        return (
-            f"version {self.number} pairs the encoder of {self.encoder_identity} with the decoder of "
-            f"{self.decoder_identity}; publish both from one checkpoint"
+        return f"{broken}/{self.number}", (
+            f"version {self.number} of {broken} answers with values that are no finite numbers; publish a sound export"
         )
 
     def load_failures(self) -> dict[str, str]:
@@ -86,8 +114,9 @@ class Versions:
             version = self._versions[number] = known.get(number, Version(number))
             version.encoder = encoders.get(number, _ABSENT)
             version.decoder = decoders.get(number, _ABSENT)
-            if not (version.encoder.ready and version.decoder.ready):
+            if not version.ready:
                 version.forget()
+                version.tried.clear()
 
     async def newest(self) -> ServedModel:
         """Return the newest version that can be served. Raises NoModelInService, which says why there is none."""
@@ -97,9 +126,7 @@ class Versions:
             "no version is ready in both sam_encoder and sam_decoder "
             f"(ready encoders: {_listed(encoders)}; ready decoders: {_listed(decoders)})"
         )
-        for version in encoders:
-            if not version.decoder.ready:
-                continue
+        for version in filter(lambda version: version.ready, versions):
             try:
                 await self._ask(version)
             except (Unavailable, InferenceTimeout) as error:
@@ -107,7 +134,8 @@ class Versions:
                 continue
             if version.identity is not None:
                 return ServedModel(version.number, version.identity)
-            problem = version.mismatch or problem
+            if version.failure is not None:
+                problem = version.failure[1]
         raise NoModelInService(problem)
 
     async def confirm(self, model: ServedModel) -> None:
@@ -120,6 +148,18 @@ class Versions:
         except VersionGone:
             version.forget()
             raise
+
+    async def examine(self, model: ServedModel) -> None:
+        """Try a version on a blank image, once, and note which model is broken. Raises what `Inference` does."""
+        version = self._versions.get(model.version)
+        if version is None or version.identity != model.identity or model.identity in version.tried:
+            return
+        embedding = await self._inference.encode(model.version, _BLANK_IMAGE, (MODEL_SIDE, MODEL_SIDE))
+        broken: ModelName | None = None if embedding.finite else "sam_encoder"
+        if embedding.finite:
+            masks = await self._inference.decode(model.version, embedding, _CENTRE)
+            broken = None if masks.finite else "sam_decoder"
+        version.tried[model.identity] = broken
 
     def hold(self, model: ServedModel) -> bool:
         """Tell whether a version is ready and nothing contradicts its identity, as far as is known."""
@@ -136,15 +176,15 @@ class Versions:
         """Return by ``model/version`` what could not be loaded; the model server remembers what is gone as well."""
         return {name: reason for version in self._versions.values() for name, reason in version.load_failures().items()}
 
-    def mismatches(self) -> dict[str, str]:
-        """Return by ``pair/version`` where encoder and decoder don't belong together."""
-        return {f"pair/{number}": version.mismatch for number, version in self._versions.items() if version.mismatch}
+    def failures(self) -> dict[str, str]:
+        """Return by ``model/version`` or ``pair/version`` why what is loaded can't be served."""
+        return dict(version.failure for version in self._versions.values() if version.failure is not None)
 
     async def _ask(self, version: Version) -> None:
-        if version.identity is not None or (version.mismatch and monotonic() < version.ask_again):
+        if version.identity is not None or (version.failure is not None and monotonic() < version.ask_again):
             return
         started = monotonic()
-        both = version.doubted or version.mismatch is not None
+        both = version.doubted or version.mismatched
         decoder = await self._inference.identity("sam_decoder", version.number)
         version.encoder_identity = await self._inference.identity("sam_encoder", version.number) if both else None
         version.decoder_identity = decoder

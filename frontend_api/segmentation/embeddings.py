@@ -13,7 +13,14 @@ import structlog
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from frontend_api.errors import ImageNotFound, InferenceTimeout, ServiceError, StoreUnavailable, Unavailable
+from frontend_api.errors import (
+    ImageNotFound,
+    InferenceTimeout,
+    InvalidAnswer,
+    ServiceError,
+    StoreUnavailable,
+    Unavailable,
+)
 from frontend_api.inference import EMBEDDING_BYTES, EMBEDDING_SHAPE, Embedding
 from frontend_api.metrics import Metrics
 from frontend_api.model.served_model import ServedModel
@@ -136,6 +143,8 @@ class Embeddings:
                 return await self._make(image_id, model, job)
             except Exception as error:
                 log.warning("no embedding", image_id=str(image_id), error=str(error))
+                if isinstance(error, InvalidAnswer):
+                    await self._models.examine(model)
                 raise
 
         return work

@@ -3,6 +3,7 @@
 from time import perf_counter
 from uuid import UUID
 
+from frontend_api.errors import InvalidAnswer
 from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import Embedding
 from frontend_api.metrics import Metrics
@@ -39,7 +40,8 @@ class ImageEncoder:
     async def encode(self, image_id: UUID, model: ServedModel, job: Job) -> Embedding:
         """Encode an image in its turn, for `job`: what has begun is finished, and kept for the next click.
 
-        The embedding carries the identity of whatever made it. Raises ImageNotFound and what the inference raises.
+        The embedding carries the identity of whatever made it. Raises ImageNotFound, InvalidAnswer and what the
+        inference raises.
         """
         queued = perf_counter()
         async with self._queue.hold(urgent=lambda: job.waiting > 0):
@@ -48,4 +50,7 @@ class ImageEncoder:
             pixels = await self._pixels.get(image_id)
             frame = await self._workers.run("preprocess", to_model_frame, pixels)
             with self._metrics.stage("encode"):
-                return await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+                embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+        if not embedding.finite:
+            raise InvalidAnswer("sam_encoder", model.version)
+        return embedding

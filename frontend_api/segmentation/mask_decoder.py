@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from frontend_api.errors import NoModelInService, VersionGone
+from frontend_api.errors import InvalidAnswer, NoModelInService, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import Masks
 from frontend_api.metrics import Metrics
@@ -27,7 +27,7 @@ class MaskDecoder:
     async def decode(self, image_id: UUID, prompt: ModelPrompt) -> Masks:
         """Decode a prompt with embedding and decoder of one checkpoint, however the models change meanwhile.
 
-        Raises ImageNotFound, NoModelInService and what the inference raises.
+        Raises ImageNotFound, InvalidAnswer, NoModelInService and what the inference raises.
         """
         model = await self._models.in_service()
         contradiction = ""
@@ -39,11 +39,18 @@ class MaskDecoder:
                 if embedding.identity == decoder:
                     with self._metrics.stage("decode_prompts"):
                         masks = await self._inference.decode(model.version, embedding, prompt)
+                    if not masks.finite:
+                        raise InvalidAnswer("sam_decoder", model.version)
                     if masks.identity == embedding.identity:
                         return masks
                     decoder = masks.identity
                 contradiction = f"the encoder's is {embedding.identity}, the decoder's {decoder}"
             except VersionGone as error:
+                contradiction = str(error)
+            except InvalidAnswer as error:
+                await self._models.examine(model)
+                if await self._models.in_service() == model:
+                    raise
                 contradiction = str(error)
             model = await self._models.refresh(model)
         raise NoModelInService(f"encoder and decoder do not belong together: {contradiction}")
