@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.photos import Photo
-from export import checkpoint, export
+from export import ExportJob, checkpoint
+from imgr.repository.publication import publish
 from models.quickstart.predictor import Predictor
-from tests.support.checkpoints import VIT_B, random_sam
+from models.seeded import VIT_B, random_sam
 
 ROOT = Path(__file__).parents[1]
 _MADE = ROOT / "data" / "benchmarks"
@@ -36,7 +37,7 @@ def vit_b() -> Model:
     if not model.checkpoint.exists():
         _write_vit_b(model.checkpoint)
     if not list((model.repository / "sam_decoder").glob("*/model.onnx")):
-        export(model.checkpoint, model.repository)
+        publish(ExportJob(model.checkpoint), model.repository)
     return model
 
 

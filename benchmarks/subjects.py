@@ -18,7 +18,7 @@ import aiohttp
 from benchmarks.machine import Processes
 from benchmarks.models import Model
 from benchmarks.photos import Photo
-from imgr.lifeline import lifeline, tied
+from imgr.die_with_parent import die_with_parent, parent_pipe
 from imgr.triton.ports import free_ports
 
 _READY_SECONDS = 300
@@ -84,7 +84,7 @@ class Subject:
 async def running(name: str, model: Model) -> AsyncIterator[Subject]:
     """Run one of the servers on a free port until the context ends."""
     port, triton, metrics = free_ports(3)
-    with tempfile.TemporaryDirectory() as folder, lifeline() as stdin:
+    with tempfile.TemporaryDirectory() as folder, parent_pipe() as stdin:
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("IMGR_", "SAM_"))}
         if name == "imgr":
             environment |= {
@@ -106,7 +106,7 @@ async def running(name: str, model: Model) -> AsyncIterator[Subject]:
         log = Path(folder, "log")
         with log.open("w") as output:
             # Else LitServe would leave its workers behind.
-            command = tied([sys.executable, "-m", *map(str, arguments)])
+            command = die_with_parent([sys.executable, "-m", *map(str, arguments)])
             process = subprocess.Popen(
                 command, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True
             )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from export.errors import UnusableCheckpoint
 from export.metadata import FORMAT_VERSION
-from export.sam import GRID, VIT_T, Architecture, ViT, build
+from export.networks.sam import GRID, VIT_T, Architecture, ViT, build
 
 Tensors = Mapping[str, Tensor]
 

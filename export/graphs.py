@@ -15,10 +15,10 @@ from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.export import Dim
 
-from export.decoder import Decoder
-from export.encoder import Encoder
 from export.errors import IncompatibleGraph
-from export.sam import GRID, IMAGE_SIZE, WIDTH
+from export.networks.decoder import Decoder
+from export.networks.encoder import Encoder
+from export.networks.sam import GRID, IMAGE_SIZE, WIDTH
 
 # Triton 24.10 carries ONNX Runtime 1.19, which reads opset 21 and IR 10.
 OPSET = 20
@@ -29,7 +29,7 @@ _SMALL = 1024  # weights with fewer elements are not worth a Cast
 
 
 @dataclass(frozen=True)
-class Port:
+class InputSpec:
     """An input of a graph: its name, an example, and which axes are dynamic by what name."""
 
     name: str
@@ -40,8 +40,8 @@ class Port:
 def encoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Model:
     """Return `sam_encoder`; see `Encoder.forward` for its interface."""
     inputs = [
-        Port("image", torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8), {0: "batch"}),
-        Port("image_size", torch.full((2, 2), IMAGE_SIZE, dtype=torch.int32), {0: "batch"}),
+        InputSpec("image", torch.zeros(2, IMAGE_SIZE, IMAGE_SIZE, 3, dtype=torch.uint8), {0: "batch"}),
+        InputSpec("image_size", torch.full((2, 2), IMAGE_SIZE, dtype=torch.int32), {0: "batch"}),
     ]
     return _trace(Encoder(sam, identity), inputs, ["image_embeddings", "identity"], metadata)
 
@@ -49,11 +49,11 @@ def encoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Mo
 def decoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Model:
     """Return `sam_decoder`; see `Decoder.forward` for its interface."""
     inputs = [
-        Port("image_embeddings", torch.zeros(2, WIDTH, GRID, GRID), {0: "batch"}),
-        Port("point_coords", torch.zeros(2, 4, 2), {0: "batch", 1: "points"}),
-        Port("point_labels", torch.zeros(2, 4, dtype=torch.int32), {0: "batch", 1: "points"}),
-        Port("mask_input", torch.zeros(2, 1, 4 * GRID, 4 * GRID), {0: "batch"}),
-        Port("has_mask_input", torch.zeros(2, 1), {0: "batch"}),
+        InputSpec("image_embeddings", torch.zeros(2, WIDTH, GRID, GRID), {0: "batch"}),
+        InputSpec("point_coords", torch.zeros(2, 4, 2), {0: "batch", 1: "points"}),
+        InputSpec("point_labels", torch.zeros(2, 4, dtype=torch.int32), {0: "batch", 1: "points"}),
+        InputSpec("mask_input", torch.zeros(2, 1, 4 * GRID, 4 * GRID), {0: "batch"}),
+        InputSpec("has_mask_input", torch.zeros(2, 1), {0: "batch"}),
     ]
     return _trace(Decoder(sam, identity), inputs, ["low_res_masks", "iou_predictions", "identity"], metadata)
 
@@ -71,7 +71,7 @@ def save(model: ir.Model, path: Path) -> None:
     onnx.checker.check_model(path, full_check=True)
 
 
-def _trace(network: nn.Module, inputs: list[Port], outputs: list[str], metadata: Mapping[str, str]) -> ir.Model:
+def _trace(network: nn.Module, inputs: list[InputSpec], outputs: list[str], metadata: Mapping[str, str]) -> ir.Model:
     dimensions = {name: Dim(name) for port in inputs for name in port.axes.values()}
     with warnings.catch_warnings():
         # That inputs share a batch axis is intended.

@@ -1,5 +1,6 @@
 """What an exported graph says about itself; readable without PyTorch and without loading weights."""
 
+import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -80,6 +81,12 @@ def files_beside(model: Path) -> dict[str, int]:
             end = (where.offset or 0) + (where.length or 0)
             needed[where.location] = max(end, needed.get(where.location, 0))
     return needed
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _varint(file: BinaryIO) -> int:

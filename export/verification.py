@@ -12,9 +12,9 @@ from segment_anything.modeling import Sam
 from torch import Tensor
 from torch.nn import functional
 
-from export.decoder import NOT_A_POINT, PADDING
 from export.errors import Disagreement
-from export.sam import GRID, IMAGE_SIZE
+from export.networks.decoder import NOT_A_POINT, PADDING
+from export.networks.sam import GRID, IMAGE_SIZE
 
 MIN_IOU = 0.999
 MAX_SCORE_ERROR = 1e-3

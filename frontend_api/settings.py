@@ -44,6 +44,11 @@ class Settings(BaseSettings):
         description="how long a new model may wait until the images in use are encoded; the old one serves meanwhile",
     )
     model_repository: Path = Field(Path("model_repository"), description="the folder that Triton serves models from")
+    sam_checkpoint_path: Path | None = Field(
+        None,
+        validation_alias="SAM_CHECKPOINT_PATH",
+        description="the checkpoint that `imgr serve` exports, if need be, and serves",
+    )
 
     store: str = Field(
         default_factory=(Path.cwd() / "data" / "store").as_uri,
@@ -88,6 +93,16 @@ class Settings(BaseSettings):
         (), description="keys accepted in X-API-Key, separated by commas; empty: no key is asked for"
     )
     log_format: Literal["console", "json"] = Field("console", description="console or json")
+
+    @property
+    def names_triton(self) -> bool:
+        """Whether a Triton is named, so that `imgr serve` starts none of its own."""
+        return "triton_url" in self.model_fields_set
+
+    @field_validator("sam_checkpoint_path", mode="before")
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None
 
     @field_validator("cors_origins", "api_keys", mode="before")
     @classmethod

@@ -1,6 +1,5 @@
 """The adapter's settings as the command line changes them."""
 
-import os
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -11,18 +10,23 @@ from imgr.errors import CannotServe
 _SHARED_MEMORY_BYTES = 64 * 2**20
 
 
-def read_settings(*, model_repository: Path | None = None, own_triton: str | None = None) -> Settings:
-    """Return the settings of the environment, but for what is given. Raises CannotServe for a value out of order.
+def read_settings(model_repository: Path | None = None) -> Settings:
+    """Return the settings of the environment, `model_repository` instead of IMGR_MODEL_REPOSITORY if it is given.
 
-    Args:
-        model_repository: instead of IMGR_MODEL_REPOSITORY.
-        own_triton: host:port of a Triton beside the adapter, with which it shares memory unless told otherwise.
+    Raises CannotServe for a value out of order.
     """
-    changes: dict[str, object] = {"model_repository": model_repository, "triton_url": own_triton}
-    if own_triton is not None and "IMGR_TRITON_SHARED_MEMORY_BYTES" not in os.environ:
-        changes["triton_shared_memory_bytes"] = _SHARED_MEMORY_BYTES
+    changes = {} if model_repository is None else {"model_repository": model_repository}
     try:
-        return Settings.model_validate({name: value for name, value in changes.items() if value is not None})
+        return Settings.model_validate(changes)
     except ValidationError as error:
         problem = error.errors()[0]
-        raise CannotServe(f"IMGR_{str(problem['loc'][0]).upper()}: {problem['msg']}") from error
+        name = str(problem["loc"][0]).upper()
+        raise CannotServe(f"{name if name.startswith('SAM_') else f'IMGR_{name}'}: {problem['msg']}") from error
+
+
+def with_own_triton(settings: Settings, address: str) -> Settings:
+    """Return the settings for a Triton beside the adapter, with which it shares memory unless told otherwise."""
+    changes: dict[str, object] = {"triton_url": address}
+    if "triton_shared_memory_bytes" not in settings.model_fields_set:
+        changes["triton_shared_memory_bytes"] = _SHARED_MEMORY_BYTES
+    return settings.model_copy(update=changes)

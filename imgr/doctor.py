@@ -13,7 +13,7 @@ from pathlib import Path
 
 from frontend_api.settings import Settings
 from imgr.errors import ImgrError
-from imgr.repository import list_versions, spoilers
+from imgr.repository.versions import broken_newest, list_versions
 from imgr.store import existing_folder, require_store
 from imgr.triton.control import external_tritons, served_version
 from imgr.triton.installation import packaged_environment, packaged_executable, packaged_triton, require_parts
@@ -43,21 +43,21 @@ class Check:
 
 def examine(settings: Settings, port: int) -> list[Check]:
     """Check everything `imgr serve` needs; nothing stays started or changed."""
-    external = "IMGR_TRITON_URL" in os.environ  # it has models of its own
+    external = settings.names_triton  # it has models of its own
     return [
-        *(_tritons() if external else _embedded_triton()),
+        *(_tritons(settings) if external else _embedded_triton()),
         *_store(settings.store),
         _told(
             lambda: require_free("127.0.0.1", port, "the REST API", "--port"), f"port {port} is free", State.DOUBTFUL
         ),
-        *([] if external else [*_checkpoint(), _models(settings.model_repository)]),
+        *([] if external else [*_checkpoint(settings.sam_checkpoint_path), _models(settings.model_repository)]),
     ]
 
 
-def _tritons() -> list[Check]:
+def _tritons(settings: Settings) -> list[Check]:
     """Ask each external Triton what it serves; one of them is enough."""
     try:
-        checks = [_serves(url) for url in external_tritons()]
+        checks = [_serves(url) for url in external_tritons(settings)]
     except ImgrError as error:
         return [Check(State.FAILED, str(error))]
     if any(check.state is State.WELL for check in checks):
@@ -83,11 +83,10 @@ def _store(url: str) -> list[Check]:
     return checks
 
 
-def _checkpoint() -> list[Check]:
-    path = os.environ.get("SAM_CHECKPOINT_PATH")
-    if not path:
+def _checkpoint(path: Path | None) -> list[Check]:
+    if path is None:
         return []
-    if Path(path).is_file():
+    if path.is_file():
         return [Check(State.WELL, f"{path} is there to be exported and served")]
     return [Check(State.FAILED, f"there is no checkpoint at {path}, which SAM_CHECKPOINT_PATH names")]
 
@@ -189,7 +188,7 @@ def _models(repository: Path) -> Check:
             State.FAILED,
             f"no version in {repository} can be served; run `uv run --extra export imgr export --checkpoint PATH`",
         )
-    if broken := spoilers(versions):
+    if broken := broken_newest(versions):
         return Check(
             State.DOUBTFUL,
             f"version {broken[0].number} is broken ({broken[0].problem}); remove it, or Triton may start with none",

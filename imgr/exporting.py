@@ -4,45 +4,33 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
-from export import ExportError, Precision, Publication, export, find_published
-from export.publication import republish
+from export import ExportError, ExportJob, Precision
+from export.agreement import Comparison
+from imgr.die_with_parent import die_with_parent, parent_pipe
 from imgr.errors import ExportFailed
-from imgr.lifeline import lifeline, tied
-from imgr.repository import list_versions
-
-if TYPE_CHECKING:
-    from export.comparison import Comparison
+from imgr.repository.publication import Publication, find_published, publish, republish
+from imgr.repository.versions import list_versions
 
 
-def export_with_progress(
-    console: Console,
-    checkpoint: Path,
-    repository: Path,
-    *,
-    precision: Precision = "fp32",
-    pictures: Path | None = None,
-    force: bool = False,
-) -> Publication:
-    """Export a checkpoint and tell how it goes. Raises ExportFailed."""
+def export_with_progress(console: Console, job: ExportJob, repository: Path) -> Publication:
+    """Export a checkpoint and tell how it goes. Raises ExportFailed, RepositoryError."""
+    _require_file(job.checkpoint)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as display, _failures_translated():
         task = display.add_task("", total=1.0)
-        return export(
-            checkpoint,
-            repository,
-            precision=precision,
-            pictures=pictures,
-            force=force,
+        told = replace(
+            job,
             progress=lambda step, done: display.update(task, description=step, completed=done),
-            report=lambda comparison: console.print(_table(comparison, precision)),
+            report=lambda comparison: console.print(_table(comparison, job.precision)),
         )
+        return publish(told, repository)
 
 
 def make_newest(checkpoint: Path, repository: Path) -> None:
@@ -50,19 +38,24 @@ def make_newest(checkpoint: Path, repository: Path) -> None:
 
     An export runs in a process of its own, which takes PyTorch and its memory with it when it ends.
     """
-    if not checkpoint.is_file():
-        raise ExportFailed(f"there is no checkpoint at {checkpoint}; `imgr download vit_b` fetches one")
+    _require_file(checkpoint)
     with _failures_translated():
         published = find_published(checkpoint, repository)
         if published is None:
             arguments = [f"--checkpoint={checkpoint}", f"--model-repository={repository}"]
-            command = tied([sys.executable, "-m", "imgr", "export", *arguments])
-            with lifeline() as stdin:
+            command = die_with_parent([sys.executable, "-m", "imgr", "export", *arguments])
+            with parent_pipe() as stdin:
                 run = subprocess.run(command, stdin=stdin, start_new_session=True, check=False)
             if run.returncode:  # it has said why
                 raise ExportFailed(f"{checkpoint} could not be exported, so it can't be served")
         elif published.version != list_versions(repository)[0].number:
             republish(published.version, repository)
+
+
+def _require_file(checkpoint: Path) -> None:
+    """Raise ExportFailed if there is no such file, before PyTorch takes seconds to load."""
+    if not checkpoint.is_file():
+        raise ExportFailed(f"there is no checkpoint at {checkpoint}; `imgr download vit_b` fetches one")
 
 
 @contextmanager
@@ -80,7 +73,7 @@ def _failures_translated() -> Iterator[None]:
         raise ExportFailed(str(error)) from error
 
 
-def _table(comparison: "Comparison", precision: Precision) -> Table:
+def _table(comparison: Comparison, precision: Precision) -> Table:
     title = f"{precision} against fp32, pictures: {comparison.pictures}"
     numbers = ("masks", "mean IoU", "95 % are above", "mean error of scores")
     columns = (Column(number, justify="right") for number in numbers)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 from frontend_api.allocator import keep_freed_memory
 from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
-from imgr.configuration import read_settings
+from imgr.configuration import read_settings, with_own_triton
 from imgr.errors import CannotServe
 from imgr.store import require_store
 from imgr.triton.command import TritonPorts
@@ -50,10 +49,10 @@ def serve(
     free = free_ports(3)
     port = port or free[0]
     ports = TritonPorts(triton_http_port or free[1], triton_metrics_port or free[2])
-    external = "IMGR_TRITON_URL" in os.environ
-    settings = read_settings(
-        model_repository=model_repository, own_triton=None if external else f"127.0.0.1:{ports.http}"
-    )
+    settings = read_settings(model_repository)
+    external = settings.names_triton
+    if not external:
+        settings = with_own_triton(settings, f"127.0.0.1:{ports.http}")
     configure_logs(settings.log_format)
     keep_freed_memory()
     require_free(host, port, "the REST API", "--port")
@@ -61,10 +60,10 @@ def serve(
     if not external:
         require_free("127.0.0.1", ports.http, "Triton's HTTP endpoint", "--triton-http-port")
         require_free("127.0.0.1", ports.metrics, "Triton's metrics", "--triton-metrics-port")
-        if checkpoint := os.environ.get("SAM_CHECKPOINT_PATH"):
+        if settings.sam_checkpoint_path is not None:
             from imgr.exporting import make_newest  # noqa: PLC0415 - slow, and seldom needed
 
-            make_newest(Path(checkpoint), settings.model_repository)
+            make_newest(settings.sam_checkpoint_path, settings.model_repository)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(console, settings, host, port, None if external else ports, ready_timeout))
 
@@ -98,7 +97,7 @@ async def _serve(
             triton = await stack.enter_async_context(running_triton(settings.model_repository, ports, failures))
             triton.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
             # Triton loads its models during these slow imports.
-            from imgr.repository import require_models  # noqa: PLC0415
+            from imgr.repository.versions import require_models  # noqa: PLC0415
 
             require_models(settings.model_repository)
         announcing = await stack.enter_async_context(_announced(console, _url(host, port), ports, ready_timeout))

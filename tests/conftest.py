@@ -33,7 +33,7 @@ def photo_jpeg(astronaut):
 @pytest.fixture(scope="session")
 def small_checkpoint(tmp_path_factory):
     """The checkpoint of a small SAM with seeded random weights."""
-    from tests.support.checkpoints import write_checkpoint
+    from models.seeded import write_checkpoint
 
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.pth")
 
@@ -49,12 +49,14 @@ def small_sam(small_checkpoint):
 @pytest.fixture(scope="session")
 def exported(small_checkpoint, tmp_path_factory):
     """The small checkpoint, exported the way the command line does it."""
-    from export import export
+    from export import ExportJob
+    from imgr.repository.publication import publish
     from tests.support.exported import Exported
 
     repository = tmp_path_factory.mktemp("exported") / "repository"
     steps = []
-    publication = export(small_checkpoint, repository, progress=lambda *step: steps.append(step))
+    job = ExportJob(small_checkpoint, progress=lambda *step: steps.append(step))
+    publication = publish(job, repository)
     return Exported(small_checkpoint, repository, publication, steps)
 
 

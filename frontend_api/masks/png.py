@@ -1,7 +1,7 @@
 """A fast PNG encoder: one filter for all lines, ISA-L's deflate.
 
 About eight times as fast as Pillow's or OpenCV's fastest setting at about the same size
-(`benchmarks/png.py`). It releases the interpreter lock while it works.
+(`benchmarks/experiments/png.py`). It releases the interpreter lock while it works.
 """
 
 import struct

@@ -1,42 +1,41 @@
 """What a running Triton serves of a repository, and telling it that the repository has changed."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 
 import httpx
 
+from frontend_api.settings import Settings
 from frontend_api.triton.addresses import addresses_of
 from imgr.errors import RepositoryError
-from imgr.repository import MODELS
+from imgr.repository.layout import MODELS
 from imgr.triton.workspace import announced
 
 _LOAD_SECONDS = 600.0  # a ViT-H is read, prepared and warmed up meanwhile
 
 
-def external_tritons() -> list[str]:
+def external_tritons(settings: Settings) -> list[str]:
     """Return ``host:port`` of every Triton that IMGR_TRITON_URL names. Raises RepositoryError for an unknown name."""
     addresses: set[str] = set()
-    for name in filter(None, os.environ.get("IMGR_TRITON_URL", "").split(",")):
+    for name in settings.triton_url.split(",") if settings.names_triton else []:
         try:
-            addresses |= asyncio.run(addresses_of(name.strip()))
+            addresses |= asyncio.run(addresses_of(name))
         except (OSError, ValueError) as error:
             raise RepositoryError(f"{name}, which IMGR_TRITON_URL names, is no address: {error}") from error
     return sorted(addresses)
 
 
-def served_versions(repository: Path) -> set[int]:
-    """Return what the external Tritons serve, or what every `imgr serve` of this user serves from `repository`.
+def served_versions(settings: Settings) -> set[int]:
+    """Return what the external Tritons serve, or what every `imgr serve` of this user serves from the repository.
 
     Raises RepositoryError if an external one does not answer.
     """
-    if urls := external_tritons():
+    if urls := external_tritons(settings):
         served = {served_version(urls)}
     else:
-        served = {_served_here(port) for port in announced(repository)}
+        served = {_served_here(port) for port in announced(settings.model_repository)}
     return {version for version in served if version is not None}
 
 

@@ -12,8 +12,8 @@ from typing import NoReturn
 
 import structlog
 
+from imgr.die_with_parent import die_with_parent, parent_pipe
 from imgr.errors import CannotServe
-from imgr.lifeline import lifeline, tied
 from imgr.triton.command import TritonPorts, tritonserver_command
 from imgr.triton.installation import gpu_present, install
 from imgr.triton.output import Failures, TritonOutput
@@ -48,7 +48,7 @@ async def running_triton(
     Raises:
         CannotServe: if something it needs is missing.
     """
-    with workspace() as folder, lifeline() as stdin:
+    with workspace() as folder, parent_pipe() as stdin:
         installation = install(folder)
         command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
         announce(folder, repository, ports.http)
@@ -72,7 +72,7 @@ class _Launch:
     async def start(self) -> asyncio.subprocess.Process:
         try:
             process = await asyncio.create_subprocess_exec(
-                *tied(self.command),
+                *die_with_parent(self.command),
                 env=self.environment,
                 stdin=self.stdin,
                 stdout=asyncio.subprocess.PIPE,

@@ -9,7 +9,7 @@ from segment_anything.modeling import MaskDecoder, Sam
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.sam import PIXEL_MEAN, PIXEL_STD
+from export.networks.sam import PIXEL_MEAN, PIXEL_STD
 
 CANDIDATES = slice(1, 4)
 

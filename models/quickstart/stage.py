@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from export import checkpoint
-from export.sam import VIT_T, build
+from export.networks.sam import VIT_T, build
 from models.quickstart import network
 from models.quickstart.optimizers import agreed, optimizers_of, share_gradients
 from models.quickstart.rounds import descend

@@ -9,10 +9,11 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from export import export
+from export import ExportJob
 from export.checkpoint import load
-from export.sam import VIT_B
-from tests.support.checkpoints import write_checkpoint
+from export.networks.sam import VIT_B
+from imgr.repository.publication import publish
+from models.seeded import write_checkpoint
 from tests.support.reference import Reference, iou
 from tests.support.service import Service
 from tests.support.service_client import ServiceClient, click_fields, png_pixels
@@ -70,7 +71,7 @@ def vit_b(tmp_path_factory):
     """The same for a seeded random ViT-B."""
     folder = tmp_path_factory.mktemp("vit_b")
     checkpoint = write_checkpoint(folder / "vit_b.pth", VIT_B)
-    export(checkpoint, folder / "repository")
+    publish(ExportJob(checkpoint), folder / "repository")
     service = Service(folder / "repository", folder / "store", folder / "log").wait_until_ready()
     yield service, ServiceClient(service.url), Reference(load(checkpoint).sam)
     service.stop()

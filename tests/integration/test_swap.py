@@ -12,10 +12,11 @@ import httpx
 import pytest
 import skimage.data
 
-from export import export
-from export.moves import numbers
-from imgr.rollback import roll_back
-from tests.support.checkpoints import write_checkpoint
+from export import ExportJob
+from imgr.repository.layout import numbers
+from imgr.repository.publication import publish
+from imgr.repository.rollback import roll_back
+from models.seeded import write_checkpoint
 from tests.support.service import Service
 from tests.support.service_client import ServiceClient
 from tests.support.traffic import Traffic
@@ -36,7 +37,7 @@ def second(tmp_path_factory):
 @pytest.fixture(scope="module")
 def second_repository(second):
     """A repository with the other checkpoint as version 1."""
-    export(second, second.parent / "repository")
+    publish(ExportJob(second), second.parent / "repository")
     return second.parent / "repository"
 
 

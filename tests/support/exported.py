@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import Publication
+from imgr.repository.publication import Publication
 
 
 @dataclass(frozen=True)

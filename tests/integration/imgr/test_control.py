@@ -10,11 +10,11 @@ from typer.testing import CliRunner
 
 from imgr.cli import app
 from imgr.errors import RepositoryError
-from imgr.repository import MODELS
-from imgr.rollback import prune, roll_back, undo
+from imgr.repository.layout import MODELS
+from imgr.repository.rollback import prune, roll_back, undo
 from imgr.triton.control import reload, served_version, served_versions
 from tests.support.triton import Triton
-from tests.unit.imgr.test_repository import publish as write
+from tests.unit.imgr.repository.test_versions import publish as write
 
 pytestmark = pytest.mark.triton
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from imgr.triton.ports import free_ports
-from tests.unit.imgr.test_repository import publish
+from tests.unit.imgr.repository.test_versions import publish
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import torch
 
 from export.checkpoint import load, recognise
 from export.errors import UnusableCheckpoint
-from export.sam import VIT_B, VIT_H, VIT_L, VIT_T, build
-from tests.support.checkpoints import SMALL, random_sam, write_checkpoint
+from export.networks.sam import VIT_B, VIT_H, VIT_L, VIT_T, build
+from models.seeded import SMALL, random_sam, write_checkpoint
 
 
 @pytest.fixture(scope="module")

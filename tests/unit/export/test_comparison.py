@@ -4,7 +4,7 @@ from onnx import numpy_helper
 
 from export.comparison import Pair, compare
 from export.errors import UnusablePictures
-from export.pictures import MOST, drawn, frames
+from export.examples import MOST, drawn, frames
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@ import sys
 
 import pytest
 
-import export
+from export import ExportJob
 from export.errors import UnusableCheckpoint
-from export.publication import find_published
+from imgr.repository.publication import find_published, publish
 
 
 def test_an_export_is_published_and_found_again(exported):
@@ -23,7 +23,7 @@ def test_progress_only_ever_moves_forward(exported):
 
 def test_a_refused_checkpoint_leaves_no_trace_of_a_repository(tmp_path):
     with pytest.raises(UnusableCheckpoint):
-        export.export(tmp_path / "absent.pth", tmp_path / "models")
+        publish(ExportJob(tmp_path / "absent.pth"), tmp_path / "models")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,12 +6,12 @@ import torch
 
 import export.graphs
 from export.checkpoint import load
-from export.decoder import Decoder
 from export.errors import IncompatibleGraph
 from export.graphs import decoder_graph, refuse_incompatible, save, store_exact_halves
 from export.metadata import read_metadata
+from export.networks.decoder import Decoder
 from export.verification import open_graph
-from tests.support.checkpoints import SMALL, random_sam, write_checkpoint
+from models.seeded import SMALL, random_sam, write_checkpoint
 
 INTERFACE = {
     "sam_encoder": (

@@ -10,7 +10,7 @@ from segment_anything.utils.transforms import ResizeLongestSide
 
 from export.graphs import decoder_graph, encoder_graph, save
 from export.verification import open_graph
-from tests.support.checkpoints import VIT_B, VIT_T, random_sam
+from models.seeded import VIT_B, VIT_T, random_sam
 from tests.support.reference import iou
 
 FRAME = ResizeLongestSide(1024)

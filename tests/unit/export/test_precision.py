@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 import export.pipeline
 from imgr.cli import app
-from imgr.repository import list_versions
+from imgr.repository.versions import list_versions
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from export import Publication
 from imgr.cli import app
 from imgr.errors import RepositoryError
-from imgr.repository import list_versions
-from tests.unit.imgr.test_repository import publish
+from imgr.repository.publication import Publication
+from imgr.repository.versions import list_versions
+from tests.unit.imgr.repository.test_versions import publish
 
 
 def run(*arguments, **environment):

@@ -10,7 +10,7 @@ from imgr.doctor import State, examine, glibc
 from imgr.errors import CannotServe
 from imgr.triton import installation
 from imgr.triton.ports import free_ports
-from tests.unit.imgr.test_repository import publish
+from tests.unit.imgr.repository.test_versions import publish
 
 WHEEL = "Wheel-Version: 1.0\nTag: py3-none-manylinux_2_35_x86_64\n"
 

@@ -5,7 +5,8 @@ import pytest
 from export.metadata import FORMAT_VERSION
 from imgr.errors import ExportFailed
 from imgr.exporting import make_newest
-from imgr.repository import MODELS, list_versions
+from imgr.repository.layout import MODELS
+from imgr.repository.versions import list_versions
 from tests.support.tiny_models import write_version
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import torch
 
-from export.sam import VIT_T, build
+from export.networks.sam import VIT_T, build
 from models.quickstart.average import average
 from models.quickstart.saving import write_checkpoint
 

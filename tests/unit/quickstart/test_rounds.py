@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from export.sam import VIT_T, build
+from export.networks.sam import VIT_T, build
 from models.quickstart import network
 from models.quickstart.prompts import FOREGROUND, NOT_A_POINT
 from models.quickstart.rounds import corrective_click, descend

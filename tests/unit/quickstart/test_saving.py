@@ -4,7 +4,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from export import checkpoint
-from export.sam import VIT_T, build
+from export.networks.sam import VIT_T, build
 from models.quickstart.optimizers import optimizers_of
 from models.quickstart.saving import resume, suspend, write_checkpoint
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from export import checkpoint
-from export.sam import VIT_T, build
+from export.networks.sam import VIT_T, build
 from models.quickstart.saving import write_checkpoint
 from models.quickstart.scenes import Material
 

@@ -1,0 +1,1 @@
+"""What was measured once, each a command of its own, kept so that it can be measured again."""

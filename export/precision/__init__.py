@@ -1,0 +1,1 @@
+"""Graphs of less than full precision."""
