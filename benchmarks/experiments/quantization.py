@@ -30,7 +30,7 @@ from export.networks.tiny_vit import TinyViTBlock
 from export.precision.quantization import quantize
 from export.precision.smoothing import smoothed
 
-CHECKPOINT = Path(__file__).parents[1] / "models" / "quickstart" / "quickstart_vit_t.pth"
+CHECKPOINT = Path(__file__).parents[2] / "models" / "quickstart" / "quickstart_vit_t.pth"
 
 
 def with_towers(sam: Sam, channels: int = 4, factor: float = 30) -> Sam:

@@ -40,7 +40,7 @@ from skimage import data
 
 from imgr.triton.ports import free_ports
 
-DEPLOY = Path(__file__).parents[1] / "deploy"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 REST, METRICS, PROMETHEUS = free_ports(3)
 IMAGES = 40
 Worker = Callable[[httpx.Client, threading.Event], None]

@@ -10,8 +10,8 @@ import skimage.data
 
 from export.checkpoint import load
 from imgr.repository.versions import list_versions
-from tests.integration.test_parity import assert_same
 from models.seeded import ARCHITECTURES, write_checkpoint
+from tests.integration.test_parity import assert_same
 from tests.support.reference import Reference
 from tests.support.service import Service
 from tests.support.service_client import ServiceClient

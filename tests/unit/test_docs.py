@@ -14,8 +14,9 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_is_in_the_readme_with_its_default_and_meaning(name):
     field = Settings.model_fields[name]
-    row = re.search(rf"^\| `IMGR_{name.upper()}` \| (.*?) \| (.*) \|$", README, re.MULTILINE)
-    assert row, f"IMGR_{name.upper()} is missing"
+    variable = field.validation_alias or f"IMGR_{name.upper()}"
+    row = re.search(rf"^\| `{variable}` \| (.*?) \| (.*) \|$", README, re.MULTILINE)
+    assert row, f"{variable} is missing"
     assert row[2] == field.description
     if isinstance(field.default, str | int | float):
         assert row[1] == f"`{field.default}`"

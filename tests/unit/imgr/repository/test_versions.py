@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from export import metadata
 from imgr.errors import RepositoryError
-from imgr.repository import moves, versions
+from imgr.repository import versions
 from imgr.repository.versions import list_versions, require_models
 from tests.support.tiny_models import write_version
 
