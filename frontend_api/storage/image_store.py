@@ -18,6 +18,7 @@ from obstore.store import ObjectStore
 from pydantic import BaseModel, ValidationError
 
 from frontend_api.errors import ImageNotFound, StoreUnavailable
+from frontend_api.storage.object_store import is_away
 
 log = structlog.stdlib.get_logger("imgr.store")
 
@@ -59,7 +60,7 @@ class ImageStore:
 
     async def add(self, record: ImageRecord, data: bytes) -> None:
         """Store an upload. Raises StoreUnavailable."""
-        async with _translated_errors():
+        async with self._writing():
             await self._store.put_async(f"images/{record.image_id}/original", data)
             await self._store.put_async(f"images/{record.image_id}/record.json", record.model_dump_json().encode())
 
@@ -98,7 +99,7 @@ class ImageStore:
         """Store an embedding. Raises ImageNotFound if its image was deleted meanwhile, StoreUnavailable."""
         path = f"images/{image_id}/{_embedding_name(identity)}"
         await self.record(image_id)
-        async with _translated_errors():
+        async with self._writing():
             await self._store.put_async(path, data)
         try:
             await self.record(image_id)
@@ -152,7 +153,19 @@ class ImageStore:
                 answer = await self._store.get_async(f"images/{image_id}/{name}")
                 return bytes(await answer.bytes_async())
             except (NotFoundError, FileNotFoundError) as error:
+                if await is_away(self._store, error):
+                    raise _unavailable() from error
                 raise _unknown(image_id) from error
+
+    @asynccontextmanager
+    async def _writing(self) -> AsyncIterator[None]:
+        """Keep from writing into the place of a store that is away: what lands there is gone when it returns."""
+        async with _translated_errors():
+            if await is_away(self._store):
+                raise _unavailable()
+            yield
+            if await is_away(self._store):
+                raise _unavailable()
 
     async def _paths(self, folder: str) -> list[str]:
         return [entry["path"] async for page in self._store.list_async(folder) for entry in page]
@@ -179,4 +192,8 @@ async def _translated_errors() -> AsyncIterator[None]:
         yield
     except (BaseError, OSError) as error:
         log.error("object store failed", error=str(error))
-        raise StoreUnavailable("the image store cannot be read or written now; try again shortly") from error
+        raise _unavailable() from error
+
+
+def _unavailable() -> StoreUnavailable:
+    return StoreUnavailable("the image store cannot be read or written now; try again shortly")
