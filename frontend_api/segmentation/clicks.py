@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -85,13 +86,16 @@ class Segmenter:
 
         def scored(index: int) -> ScoredCandidate:
             candidate = render(
-                pixels, masks.logits[index], method=click.method, width=click.width, stage=self._metrics.stage
+                pixels, masks.logits[index], method=click.method, width=click.width, stage=self._workers.stage
             )
             return ScoredCandidate(
                 b64encode(candidate.mask_png), b64encode(candidate.cutout_png), float(masks.scores[index])
             )
 
-        return await asyncio.gather(*(self._workers.run(None, scored, int(index)) for index in order))
+        rank = record.width * record.height  # a small click does not wait for large ones
+        return await asyncio.gather(
+            *(self._workers.run_ranked(rank, None, partial(scored, int(index))) for index in order)
+        )
 
     async def _prompt(self, click: Click, record: ImageRecord) -> Prompt:
         if not len(click.points) and click.box is None and click.mask_id is None:

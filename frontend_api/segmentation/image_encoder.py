@@ -8,9 +8,9 @@ from frontend_api.images.preprocessing import model_size, to_model_frame
 from frontend_api.inference import Embedding
 from frontend_api.metrics import Metrics
 from frontend_api.model.served_model import ServedModel
-from frontend_api.segmentation.encode_queue import EncodeQueue
 from frontend_api.segmentation.patience import PatientInference
 from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.priority_limiter import PriorityLimiter
 from frontend_api.segmentation.single_flight import Job
 from frontend_api.segmentation.workers import Workers
 
@@ -29,7 +29,7 @@ class ImageEncoder:
         self._pixels = pixels
         self._workers = workers
         self._metrics = metrics
-        self._queue = EncodeQueue(concurrency)
+        self._queue = PriorityLimiter(concurrency)
         metrics.encodes_waiting.set_function(lambda: self.waiting)
 
     @property
@@ -44,7 +44,7 @@ class ImageEncoder:
         inference raises.
         """
         queued = perf_counter()
-        async with self._queue.hold(urgent=lambda: job.waiting > 0):
+        async with self._queue.hold(lambda: 0 if job.waiting else 1):
             job.wanted = True
             self._metrics.waited("encode_queue", perf_counter() - queued)
             pixels = await self._pixels.get(image_id)

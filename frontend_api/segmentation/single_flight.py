@@ -53,6 +53,7 @@ class SingleFlight(Generic[K, T]):
             job.waiting -= 1
             if not (job.waiting or job.wanted or task.done()) and self._flights.get(key) == (job, task):
                 self.give_up(key)
+                await asyncio.wait([task])  # who leaves holds its place until the work has stopped
             # The traceback of what the task raised refers to this frame; with a way back to the task, images and
             # tensors in its other frames would live until the garbage collector comes round.
             del task

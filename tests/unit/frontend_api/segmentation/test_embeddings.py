@@ -74,14 +74,14 @@ async def leave(*clicks):
 
 
 async def test_what_abandoned_clicks_waited_for_leaves_the_queue(services, inference, photo_jpeg):
-    slots = services.embeddings._encoder._queue
+    queue = services.embeddings._encoder._queue
     await busy(services, inference, photo_jpeg)
     images = [await add(services, photo_jpeg) for _ in range(3)]
     clicks = [click(services, image_id) for image_id in images]
     other = click(services, images[0])
-    await until(lambda: slots.waiting == 3)
+    await until(lambda: queue.waiting == 3)
     await leave(*clicks)
-    assert slots.waiting == 1, "somebody still waits for the first"
+    assert queue.waiting == 1, "somebody still waits for the first"
     inference.released.set()
     await other
     assert inference.calls["encode"] == 2
@@ -90,15 +90,15 @@ async def test_what_abandoned_clicks_waited_for_leaves_the_queue(services, infer
 async def test_an_upload_stays_in_the_queue_but_goes_before_others_only_while_a_click_waits(
     services, inference, photo_jpeg
 ):
-    slots = services.embeddings._encoder._queue
+    queue = services.embeddings._encoder._queue
     await busy(services, inference, photo_jpeg)
     image_id = await add(services, photo_jpeg)
     services.embeddings.prefetch(image_id)
     impatient = click(services, image_id)
-    await until(lambda: slots.waiting == 1)
-    assert slots._waiting[0].urgent()
+    await until(lambda: queue.waiting == 1)
+    assert queue._waiting[0].rank() == 0
     await leave(impatient)
-    assert [ticket.urgent() for ticket in slots._waiting] == [False]
+    assert [ticket.rank() for ticket in queue._waiting] == [1]
 
 
 async def test_an_encode_under_way_is_finished_for_the_next_click(services, inference, photo_jpeg):

@@ -1,4 +1,4 @@
-"""A bounded number of encodes at once; images somebody waits for go before those uploaded ahead."""
+"""A bounded number at once, and among those who wait not always the first."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -10,36 +10,36 @@ from dataclasses import dataclass, field
 class _Ticket:
     """A place in the queue."""
 
-    urgent: Callable[[], bool]
+    rank: Callable[[], int]
     turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class EncodeQueue:
-    """Hands `slots` out, urgent ones first, otherwise in order of arrival."""
+class PriorityLimiter:
+    """As AnyIO's `CapacityLimiter`, which knows only the order of arrival, but the lowest rank goes first."""
 
-    def __init__(self, slots: int) -> None:
-        self._free = slots
+    def __init__(self, tokens: int) -> None:
+        self._free = tokens
         self._waiting: list[_Ticket] = []
 
     @property
     def waiting(self) -> int:
-        """How many wait for a slot."""
+        """How many wait for a token."""
         return len(self._waiting)
 
     @asynccontextmanager
-    async def hold(self, urgent: Callable[[], bool]) -> AsyncIterator[None]:
-        """Wait for a slot and hold it; `urgent` is asked whenever one becomes free."""
+    async def hold(self, rank: Callable[[], int]) -> AsyncIterator[None]:
+        """Wait for a token and hold it; `rank` is asked whenever one becomes free."""
         if self._free:
             self._free -= 1
         else:
-            ticket = _Ticket(urgent)
+            ticket = _Ticket(rank)
             self._waiting.append(ticket)
             try:
                 await ticket.turn
             except asyncio.CancelledError:
                 if ticket in self._waiting:
                     self._waiting.remove(ticket)
-                elif not ticket.turn.cancelled():  # the slot had just been handed over
+                elif not ticket.turn.cancelled():  # the token had just been handed over
                     self._release()
                 raise
         try:
@@ -48,11 +48,11 @@ class EncodeQueue:
             self._release()
 
     def _release(self) -> None:
-        # A cancelled ticket stays until its coroutine has run; it must not get the slot.
+        # A cancelled ticket stays until its coroutine has run; it must not get the token.
         self._waiting = [ticket for ticket in self._waiting if not ticket.turn.done()]
         if not self._waiting:
             self._free += 1
             return
-        ticket = next((ticket for ticket in self._waiting if ticket.urgent()), self._waiting[0])
+        ticket = min(self._waiting, key=lambda ticket: ticket.rank())  # among equals the first
         self._waiting.remove(ticket)
         ticket.turn.set_result(None)
