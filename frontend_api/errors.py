@@ -17,7 +17,8 @@ ServiceError
 │   ├── NoModelInService  503  no encoder and decoder of one checkpoint are ready
 │   ├── StoreUnavailable  503  uploads cannot be read or written
 │   └── NoRoom            503  a request's body cannot be put down while it arrives
-└── InferenceTimeout      504  inference outlasted the configured time-out
+├── ClickTimeout          504  a click outlasted its time-out
+└── InferenceTimeout      504  one inference outlasted its time-out
 
 The message is one sentence for the client: what was wrong and what would be right. It never holds a
 path, an internal address or a traceback.
@@ -105,8 +106,12 @@ class NoRoom(Unavailable):
         super().__init__("there is no room for the request now; try again shortly")
 
 
+class ClickTimeout(ServiceError):
+    """A click outlasted its time-out."""
+
+
 class InferenceTimeout(ServiceError):
-    """Inference outlasted the configured time-out."""
+    """One inference outlasted its time-out."""
 
 
 STATUS: dict[type[ServiceError], HTTPStatus] = {
@@ -117,6 +122,7 @@ STATUS: dict[type[ServiceError], HTTPStatus] = {
     UnsupportedImage: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     InvalidField: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    ClickTimeout: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceTimeout: HTTPStatus.GATEWAY_TIMEOUT,
 }
 

@@ -70,7 +70,10 @@ class Metrics:
             "imgr_cache_limit_bytes", "Most bytes that a memory cache may hold", ("cache",), registry=self.registry
         )
         self.in_flight = Gauge(
-            "imgr_in_flight", "Work admitted and not yet answered", ("kind",), registry=self.registry
+            "imgr_in_flight",
+            "Work admitted and not yet answered, by kind; answer_bytes: answers not yet taken",
+            ("kind",),
+            registry=self.registry,
         )
         self.in_flight_limit = Gauge(
             "imgr_in_flight_limit", "Most work admitted at once; more is refused", ("kind",), registry=self.registry

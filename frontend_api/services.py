@@ -10,7 +10,7 @@ from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.model.service import LoadFailures, ModelService
 from frontend_api.model.watch import ModelWatch
-from frontend_api.segmentation.admission import Admission
+from frontend_api.segmentation.admission import Admission, AnswerBuffer
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
 from frontend_api.segmentation.image_encoder import ImageEncoder
@@ -38,6 +38,7 @@ class Services:
     uploads: Uploads
     click_places: Admission
     upload_places: Admission
+    answers: AnswerBuffer
     metrics: Metrics
 
 
@@ -94,10 +95,11 @@ async def open_services(
             image_store=store,
             pixels=pixels,
             embeddings=embeddings,
-            segmenter=Segmenter(store, pixels, decoder, workers, metrics),
+            segmenter=Segmenter(store, pixels, decoder, workers, metrics, timeout=settings.click_timeout_seconds),
             uploads=Uploads(store, pixels, embeddings, models, metrics, max_bytes=settings.max_upload_bytes),
             click_places=Admission("clicks", settings.max_concurrent_clicks, metrics),
             upload_places=Admission("uploads", settings.max_concurrent_uploads, metrics),
+            answers=AnswerBuffer(settings.answer_buffer_bytes, metrics),
             metrics=metrics,
         )
 

@@ -69,6 +69,14 @@ class Settings(BaseSettings):
     pixel_cache_bytes: int = Field(256 * 2**20, ge=0, description="memory for decoded images")
     embedding_cache_bytes: int = Field(128 * 2**20, ge=0, description="memory for embeddings, 4 MiB each")
     max_concurrent_clicks: int = Field(64, gt=0, description="clicks admitted at once; further ones get 503")
+    click_timeout_seconds: float = Field(
+        60.0, gt=0, description="longest time that a click may take before its client gets 504"
+    )
+    answer_buffer_bytes: int = Field(
+        512 * 2**20,
+        gt=0,
+        description="answers that clients have not taken yet, in bytes; a click whose answer does not fit gets 503",
+    )
     max_concurrent_uploads: int = Field(8, gt=0, description="uploads admitted at once; further ones get 503")
     encode_concurrency: int = Field(1, gt=0, description="images sent to the encoder at once")
     max_queued_encodes: int = Field(

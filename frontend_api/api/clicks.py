@@ -1,14 +1,14 @@
 """``POST /api/run``."""
 
 import asyncio
-from http import HTTPStatus
 
 import orjson
 from fastapi import APIRouter, Request, Response
 
 from frontend_api.api.body import read_fields
-from frontend_api.api.dependencies import ServicesDep
+from frontend_api.api.dependencies import HeldDep, ServicesDep
 from frontend_api.api.fields import parse_click
+from frontend_api.api.paced_response import PacedResponse
 from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
 from frontend_api.segmentation.clicks import ScoredCandidate
 
@@ -21,22 +21,24 @@ router = APIRouter(prefix="/api")
     responses=error_answers(400, 401, 404, 413, 422, 503, 504),
     openapi_extra=run_request_body(),
 )
-async def run(request: Request, services: ServicesDep) -> Response:
+async def run(request: Request, services: ServicesDep, held: HeldDep) -> Response:
     """Answer a click with SAM's three candidates, best score first."""
     click = parse_click(await read_fields(request), services.settings)
     # Only now does it take a place: a client may send its body as slowly as it likes.
-    with services.click_places.admit():
-        work = asyncio.create_task(services.segmenter.candidates(click))
-        gone = asyncio.create_task(_disconnected(request))
-        try:
-            await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                return Response(status_code=499)  # nobody reads it
-            return Response(_body(work.result()), HTTPStatus.OK, media_type="application/json")
-        finally:
-            work.cancel()
-            gone.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+    held.enter_context(services.click_places.admit())
+    work = asyncio.create_task(services.segmenter.candidates(click))
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            return Response(status_code=499)  # nobody reads it
+        body = _body(work.result())
+    finally:
+        work.cancel()
+        gone.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+    held.enter_context(services.answers.admit(len(body)))
+    return PacedResponse(body, media_type="application/json")
 
 
 async def _disconnected(request: Request) -> None:

@@ -1,7 +1,8 @@
 """What routes ask for by type."""
 
 import hmac
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Annotated, Any
 
 from fastapi import Depends, Request, Response, Security
@@ -18,7 +19,14 @@ def services(request: Request) -> Services:
     return built
 
 
+async def held() -> AsyncIterator[ExitStack]:
+    """Yield what a request holds until its answer is written."""
+    with ExitStack() as stack:
+        yield stack
+
+
 ServicesDep = Annotated[Services, Depends(services)]
+HeldDep = Annotated[ExitStack, Depends(held, scope="request")]
 
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False, description="needed where IMGR_API_KEYS is set")
 

@@ -26,13 +26,40 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Hold a place while the task's work is done. Raises Saturated when none is free."""
+        """Hold a place while the work is done. Raises Saturated when none is free."""
+        holder = object()
         try:
-            self._places.acquire_nowait()
+            self._places.acquire_on_behalf_of_nowait(holder)
         except WouldBlock:
             limit = self._places.total_tokens
             raise Saturated(f"{limit} {self._kind} are in progress already; try again shortly") from None
         try:
             yield
         finally:
-            self._places.release()
+            self._places.release_on_behalf_of(holder)
+
+
+class AnswerBuffer:
+    """Bytes of answers that clients have not taken yet.
+
+    Args:
+        limit: the most in all; a single larger answer has its turn while there is no other.
+        metrics: where bytes and limit are shown.
+    """
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit = limit
+        self._held = 0
+        metrics.in_flight.labels("answer_bytes").set_function(lambda: self._held)
+        metrics.in_flight_limit.labels("answer_bytes").set(limit)
+
+    @contextmanager
+    def admit(self, size: int) -> Iterator[None]:
+        """Hold `size` bytes until an answer is taken. Raises Saturated when there is no room for them."""
+        if self._held and self._held + size > self._limit:
+            raise Saturated(f"answers of {self._held} bytes wait for their clients already; try again shortly")
+        self._held += size
+        try:
+            yield
+        finally:
+            self._held -= size

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pybase64 import b64encode
 
-from frontend_api.errors import InvalidPrompt, InvalidRequest
+from frontend_api.errors import ClickTimeout, InvalidPrompt, InvalidRequest
 from frontend_api.images.prompts import Prompt, mask_prompt_logits, to_model_prompt
 from frontend_api.masks.candidates import render
 from frontend_api.masks.feathering import FeatherMethod
@@ -59,22 +59,43 @@ class ScoredCandidate:
 
 
 class Segmenter:
-    """Answers clicks."""
+    """Answers clicks.
+
+    Args:
+        timeout: the most seconds that a click may take.
+    """
 
     def __init__(
-        self, store: ImageStore, pixels: Pixels, decoder: MaskDecoder, workers: Workers, metrics: Metrics
+        self,
+        store: ImageStore,
+        pixels: Pixels,
+        decoder: MaskDecoder,
+        workers: Workers,
+        metrics: Metrics,
+        *,
+        timeout: float,
     ) -> None:
         self._store = store
         self._pixels = pixels
         self._decoder = decoder
         self._workers = workers
         self._metrics = metrics
+        self._timeout = timeout
 
     async def candidates(self, click: Click) -> list[ScoredCandidate]:
         """Return SAM's three candidates, best score first.
 
-        Raises ImageNotFound, InvalidRequest, InvalidPrompt and what the inference raises.
+        Raises ImageNotFound, InvalidRequest, InvalidPrompt, ClickTimeout and what the inference raises.
         """
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._candidates(click)
+        except TimeoutError:
+            raise ClickTimeout(
+                f"the click took longer than {self._timeout:g} seconds; try again shortly or with a smaller image"
+            ) from None
+
+    async def _candidates(self, click: Click) -> list[ScoredCandidate]:
         with self._metrics.stage("store"):
             record = await self._store.record(click.image_id)
         if record.type is not ImageType.ORIGINAL:

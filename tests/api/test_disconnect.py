@@ -1,14 +1,18 @@
 """A client that goes away takes its waiting work along."""
 
+import dataclasses
+import io
 import json
 import socket
 import threading
 import time
 
 import httpx
+import numpy as np
 import pytest
 import structlog
 import uvicorn
+from PIL import Image
 
 from frontend_api.application import create_app
 from frontend_api.settings import Settings
@@ -37,16 +41,20 @@ def url(inference):
     thread.join()
 
 
-def in_flight(url):
-    line = next(
-        li for li in httpx.get(f"{url}/metrics").text.splitlines() if li.startswith('imgr_in_flight{kind="clicks"}')
-    )
-    return float(line.split()[-1])
+def in_flight(url, kind="clicks"):
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return float(next(li for li in lines if li.startswith(f'imgr_in_flight{{kind="{kind}"}}')).split()[-1])
 
 
 def connect(url):
     host, port = url.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)))
+
+
+def send_click(connection, image_id):
+    body = json.dumps({"original_image_id": image_id, "points": [{"x": 9, "y": 9}], "labels": [1]}).encode()
+    head = f"POST /api/run HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    connection.sendall(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
 
 
 def wait_for(condition):
@@ -59,14 +67,32 @@ def wait_for(condition):
 def test_a_click_is_dropped_when_its_client_disconnects(url, inference, photo_jpeg):
     image_id = httpx.post(f"{url}/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
     inference.released.clear()
-    body = json.dumps({"original_image_id": image_id, "points": [{"x": 9, "y": 9}], "labels": [1]}).encode()
     with connect(url) as connection:
-        head = f"POST /api/run HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
-        head += "Content-Type: application/json\r\n\r\n"
-        connection.sendall(head.encode() + body)
+        send_click(connection, image_id)
         wait_for(lambda: in_flight(url) == 1)
     wait_for(lambda: in_flight(url) == 0)  # although the model server has still not answered
     assert not inference.released.is_set()
+
+
+def test_a_place_is_held_until_the_answer_is_taken(url, inference):
+    """Of a large answer to a client that does not read, the adapter keeps the only copy, and counts it."""
+    noise = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)
+    picture = io.BytesIO()
+    Image.fromarray(noise).save(picture, "PNG", compress_level=0)
+    image_id = httpx.post(f"{url}/api/upload/image", files={"file": ("a.png", picture.getvalue())}).json()["image_id"]
+    decode = inference.decode
+
+    async def everything(*arguments):
+        masks = await decode(*arguments)
+        return dataclasses.replace(masks, logits=np.full_like(masks.logits, 9))
+
+    inference.decode = everything
+    with connect(url) as connection:
+        send_click(connection, image_id)
+        wait_for(lambda: in_flight(url, "answer_bytes") > 3 * noise.nbytes)
+        time.sleep(0.05)
+        assert in_flight(url) == 1
+    wait_for(lambda: in_flight(url) == in_flight(url, "answer_bytes") == 0)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,16 @@ def test_a_model_replaced_in_place_is_noticed_by_its_identity(client, inference,
     assert inference.calls["encode"] == 2
 
 
+def test_a_click_that_takes_too_long_is_504_and_says_so(open_client, inference, photo_jpeg):
+    client = open_client(click_timeout_seconds=0.05)
+    image_id = client.post("/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    inference.released.clear()
+    answer = client.post("/api/run", json=CLICK | {"original_image_id": image_id})
+    inference.released.set()
+    assert answer.status_code == 504
+    assert answer.json()["detail"].startswith("the click took longer than 0.05 seconds; try again shortly")
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(TritonUnavailable("down"), 503), (Saturated("full"), 503), (InferenceTimeout("slow"), 504)],
