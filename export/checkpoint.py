@@ -13,7 +13,7 @@ from torch import Tensor
 
 from export.errors import UnusableCheckpoint
 from export.metadata import FORMAT_VERSION
-from export.networks.sam import GRID, VIT_T, Architecture, ViT, build
+from export.networks.sam import GRID, QUICKSTART, VIT_T, Architecture, ViT, build
 
 Tensors = Mapping[str, Tensor]
 
@@ -83,6 +83,8 @@ def recognise(tensors: Tensors, path: Path) -> Architecture:
         raise UnusableCheckpoint(f"{path} is no SAM checkpoint: it has no mask decoder.")
     if "image_encoder.patch_embed.seq.0.c.weight" in tensors:
         return VIT_T
+    if "image_encoder.backbone.stem.weight" in tensors:
+        return QUICKSTART
     try:
         embed_dim = tensors["image_encoder.patch_embed.proj.weight"].shape[0]
         spans = {}  # block → number of positions along an axis that its attention sees
@@ -96,7 +98,7 @@ def recognise(tensors: Tensors, path: Path) -> Architecture:
     except (KeyError, IndexError, ValueError, UnboundLocalError, ZeroDivisionError) as error:
         raise UnusableCheckpoint(
             f"{path} has SAM's mask decoder but an image encoder of an unknown architecture; "
-            "vit_h, vit_l, vit_b and vit_t (MobileSAM) are known."
+            "vit_h, vit_l, vit_b, vit_t (MobileSAM) and quickstart are known."
         ) from error
 
 

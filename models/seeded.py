@@ -6,11 +6,12 @@ import torch
 from segment_anything.modeling import Sam
 from torch import nn
 
-from export.networks.sam import VIT_B, VIT_H, VIT_L, VIT_T, Architecture, ViT, build
+from export.networks.sam import QUICKSTART, VIT_B, VIT_H, VIT_L, VIT_T, Architecture, ViT, build
 
 SMALL = ViT(embed_dim=64, depth=4, heads=2, global_blocks=(3,))
 ARCHITECTURES: dict[str, Architecture] = {
     "small": SMALL,
+    "quickstart": QUICKSTART,
     "vit_t": VIT_T,
     "vit_b": VIT_B,
     "vit_l": VIT_L,

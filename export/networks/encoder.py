@@ -7,6 +7,7 @@ from segment_anything.modeling import ImageEncoderViT, Sam
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
+from export.networks.efficientnet import LiteEncoder
 from export.networks.identity import IdentityConstant
 from export.networks.norm import ChannelNorm
 from export.networks.sam import IMAGE_SIZE, PIXEL_MEAN, PIXEL_STD
@@ -21,11 +22,7 @@ class Encoder(nn.Module):
 
     def __init__(self, sam: Sam, identity: str) -> None:
         super().__init__()
-        vit = sam.image_encoder
-        self.features = (
-            FoldedViT(vit) if isinstance(vit, ImageEncoderViT) else nn.Sequential(vit.patch_embed, vit.layers)
-        )
-        self.neck = nn.Sequential(*(ChannelNorm(m) if isinstance(m, LayerNorm2d) else m for m in vit.neck))
+        self.network = _for_export(sam.image_encoder)
         self.identity = IdentityConstant(identity)
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN))
         self.register_buffer("std", torch.tensor(PIXEL_STD))
@@ -45,5 +42,16 @@ class Encoder(nn.Module):
         inside = (position.view(1, -1, 1, 1) < height) & (position.view(1, 1, -1, 1) < width)
         # SAM pads after normalising, so outside is 0, not the normalised black.
         x = torch.where(inside, (image.float() - self.mean) / self.std, torch.zeros(()))
-        embeddings = self.neck(self.features(x.permute(0, 3, 1, 2)))
+        embeddings = self.network(x.permute(0, 3, 1, 2))
         return cast(Tensor, embeddings), self.identity(image)
+
+
+def _for_export(encoder: nn.Module) -> nn.Module:
+    """Return what computes the same and is made for export."""
+    if isinstance(encoder, LiteEncoder):
+        return encoder
+    trunk = [FoldedViT(encoder)] if isinstance(encoder, ImageEncoderViT) else [encoder.patch_embed, encoder.layers]
+    neck = [
+        ChannelNorm(layer) if isinstance(layer, LayerNorm2d) else layer for layer in cast(nn.Sequential, encoder.neck)
+    ]
+    return nn.Sequential(*trunk, *neck)

@@ -6,6 +6,7 @@ from functools import partial
 from segment_anything.modeling import ImageEncoderViT, MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from torch import nn
 
+from export.networks.efficientnet import LiteEncoder
 from export.networks.tiny_vit import TinyViT
 
 IMAGE_SIZE = 1024
@@ -61,12 +62,26 @@ class MobileViT:
         return TinyViT(IMAGE_SIZE)
 
 
-Architecture = ViT | MobileViT
+@dataclass(frozen=True)
+class Lite:
+    """The encoder of the model that ships, which has one shape only."""
+
+    def __str__(self) -> str:
+        """Return the variant's name."""
+        return "quickstart"
+
+    def build(self) -> nn.Module:
+        """Return the image encoder with untrained weights."""
+        return LiteEncoder(IMAGE_SIZE)
+
+
+Architecture = ViT | MobileViT | Lite
 
 VIT_B = ViT(768, 12, 12, (2, 5, 8, 11))
 VIT_L = ViT(1024, 24, 16, (5, 11, 17, 23))
 VIT_H = ViT(1280, 32, 16, (7, 15, 23, 31))
 VIT_T = MobileViT()
+QUICKSTART = Lite()
 _NAMES = {VIT_B: "vit_b", VIT_L: "vit_l", VIT_H: "vit_h"}
 
 

@@ -7,7 +7,7 @@ import torch
 
 from export.checkpoint import load, recognise
 from export.errors import UnusableCheckpoint
-from export.networks.sam import VIT_B, VIT_H, VIT_L, VIT_T, build
+from export.networks.sam import QUICKSTART, VIT_B, VIT_H, VIT_L, VIT_T, build
 from models.seeded import SMALL, random_sam, write_checkpoint
 
 
@@ -27,7 +27,14 @@ def save(tmp_path):
 
 @pytest.mark.parametrize(
     ("architecture", "name"),
-    [(VIT_B, "vit_b"), (VIT_L, "vit_l"), (VIT_H, "vit_h"), (VIT_T, "vit_t"), (SMALL, "vit_64x4")],
+    [
+        (VIT_B, "vit_b"),
+        (VIT_L, "vit_l"),
+        (VIT_H, "vit_h"),
+        (VIT_T, "vit_t"),
+        (QUICKSTART, "quickstart"),
+        (SMALL, "vit_64x4"),
+    ],
 )
 def test_an_architecture_is_recognised_from_its_tensors(architecture, name, tmp_path):
     with torch.device("meta"):
