@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request, Response
 
 from frontend_api.api.body import read_fields
 from frontend_api.api.dependencies import HeldDep, ServicesDep
-from frontend_api.api.fields import parse_click
 from frontend_api.api.paced_response import PacedResponse
 from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
 from frontend_api.segmentation.clicks import ScoredCandidate
+from frontend_api.segmentation.run_request import RunRequest
 
 router = APIRouter(prefix="/api")
 
@@ -23,10 +23,10 @@ router = APIRouter(prefix="/api")
 )
 async def run(request: Request, services: ServicesDep, held: HeldDep) -> Response:
     """Answer a click with SAM's three candidates, best score first."""
-    click = parse_click(await read_fields(request), services.settings)
+    asked = RunRequest.parse(await read_fields(request), services.settings)
     # Only now does it take a place: a client may send its body as slowly as it likes.
     held.enter_context(services.click_places.admit())
-    work = asyncio.create_task(services.segmenter.candidates(click))
+    work = asyncio.create_task(services.segmenter.candidates(asked))
     gone = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)

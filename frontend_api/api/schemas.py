@@ -1,12 +1,12 @@
-"""The shapes of the contract's answers and of its request body, as OpenAPI shows them."""
+"""The shapes of the contract's answers and OpenAPI's description of its request body, as OpenAPI shows them."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from frontend_api.masks.feathering import FeatherMethod
+from frontend_api.segmentation.run_request import RunRequest
 from frontend_api.storage.image_store import ImageType
 
 
@@ -77,39 +77,6 @@ class ErrorAnswer(BaseModel):
     """What was wrong and what would be right, in one sentence."""
 
     detail: str
-
-
-class Point(BaseModel):
-    """A click in pixels of the EXIF-oriented image."""
-
-    x: float
-    y: float
-
-
-class RunRequest(BaseModel):
-    """A prompt. In a form, ``points``, ``labels`` and ``box`` are JSON strings of the same values."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "original_image_id": "8f14e45f-ceea-467f-9b0b-1c2d3e4f5a6b",
-                "points": [{"x": 512, "y": 340}],
-                "labels": [1],
-            }
-        }
-    )
-
-    original_image_id: UUID
-    points: list[Point] = []
-    labels: list[Literal[0, 1]] = Field([], description="1 foreground, 0 background; one for each point")
-    box: Annotated[list[float], Field(min_length=4, max_length=4)] | None = Field(None, description="x0, y0, x1, y1")
-    mask_image_id: UUID | None = Field(
-        None,
-        description="SAM's mask prompt: an upload with image_type=mask, white inside, of the image's aspect ratio; "
-        "the mask of an earlier answer fits",
-    )
-    feather_method: FeatherMethod | None = None
-    feather_width: float | None = Field(None, ge=0, le=256, description="pixels")
 
 
 def run_request_body() -> dict[str, Any]:

@@ -55,6 +55,21 @@ class ModelPrompt:
     has_mask_input: NDArray[np.float32]
 
 
+def require_inside(prompt: Prompt, height: int, width: int) -> None:
+    """Raise InvalidPrompt if a point or the box lies outside an image of `height` × `width` pixels."""
+    outside = (prompt.points < 0).any(axis=1) | (prompt.points > (width, height)).any(axis=1)
+    if outside.any():
+        x, y = prompt.points[outside][0]
+        raise InvalidPrompt(f"point ({x:g}, {y:g}) lies outside the image of {width} × {height} pixels")
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise InvalidPrompt(
+                f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) must satisfy x0 < x1 and y0 < y1 "
+                f"inside the image of {width} × {height} pixels"
+            )
+
+
 def to_model_prompt(prompt: Prompt, height: int, width: int) -> ModelPrompt:
     """Transform a prompt for an image of `height` × `width` pixels.
 

@@ -1,7 +1,7 @@
 """One click: a prompt on an uploaded image becomes three candidates."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from uuid import UUID
 
@@ -9,38 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pybase64 import b64encode
 
-from frontend_api.errors import ClickTimeout, InvalidPrompt, InvalidRequest
-from frontend_api.images.prompts import Prompt, mask_prompt_logits, to_model_prompt
+from frontend_api.errors import ClickTimeout, InvalidRequest
+from frontend_api.images.prompts import Prompt, mask_prompt_logits, require_inside, to_model_prompt
 from frontend_api.masks.candidates import render
-from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.mask_decoder import MaskDecoder
 from frontend_api.segmentation.pixels import Pixels
+from frontend_api.segmentation.run_request import RunRequest
 from frontend_api.segmentation.workers import Workers
 from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
-
-
-@dataclass(frozen=True, slots=True)
-class Click:
-    """What a client asks for.
-
-    Attributes:
-        image_id: the original.
-        points: float64 ``(P, 2)``, x and y in pixels of the EXIF-oriented image.
-        labels: int32 ``(P,)``, 1 foreground, 0 background.
-        box: float64 ``(4,)``: x0, y0, x1, y1 in pixels, or None.
-        mask_id: an uploaded mask used as SAM's mask prompt, or None.
-        method: profile of the soft edge.
-        width: width of the soft edge in pixels.
-    """
-
-    image_id: UUID
-    points: NDArray[np.float64]
-    labels: NDArray[np.int32]
-    box: NDArray[np.float64] | None
-    mask_id: UUID | None
-    method: FeatherMethod
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,32 +59,36 @@ class Segmenter:
         self._metrics = metrics
         self._timeout = timeout
 
-    async def candidates(self, click: Click) -> list[ScoredCandidate]:
+    async def candidates(self, request: RunRequest) -> list[ScoredCandidate]:
         """Return SAM's three candidates, best score first.
 
         Raises ImageNotFound, InvalidRequest, InvalidPrompt, ClickTimeout and what the inference raises.
         """
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._candidates(click)
+                return await self._candidates(request)
         except TimeoutError:
             raise ClickTimeout(
                 f"the click took longer than {self._timeout:g} seconds; try again shortly or with a smaller image"
             ) from None
 
-    async def _candidates(self, click: Click) -> list[ScoredCandidate]:
+    async def _candidates(self, request: RunRequest) -> list[ScoredCandidate]:
         with self._metrics.stage("store"):
-            record = await self._store.record(click.image_id)
+            record = await self._store.record(request.original_image_id)
         if record.type is not ImageType.ORIGINAL:
-            raise InvalidRequest(f"{click.image_id} is a mask; original_image_id must name an original")
-        prompt = to_model_prompt(await self._prompt(click, record), record.height, record.width)
-        masks = await self._decoder.decode(click.image_id, prompt)
-        pixels = await self._pixels.get(click.image_id)
+            raise InvalidRequest(f"{request.original_image_id} is a mask; original_image_id must name an original")
+        prompt = to_model_prompt(await self._prompt(request, record), record.height, record.width)
+        masks = await self._decoder.decode(request.original_image_id, prompt)
+        pixels = await self._pixels.get(request.original_image_id)
         order = np.argsort(-masks.scores, kind="stable")
 
         def scored(index: int) -> ScoredCandidate:
             candidate = render(
-                pixels, masks.logits[index], method=click.method, width=click.width, stage=self._workers.stage
+                pixels,
+                masks.logits[index],
+                method=request.feather_method,
+                width=request.feather_width,
+                stage=self._workers.stage,
             )
             return ScoredCandidate(
                 b64encode(candidate.mask_png), b64encode(candidate.cutout_png), float(masks.scores[index])
@@ -118,23 +99,13 @@ class Segmenter:
             *(self._workers.run_ranked(rank, None, partial(scored, int(index))) for index in order)
         )
 
-    async def _prompt(self, click: Click, record: ImageRecord) -> Prompt:
-        if not len(click.points) and click.box is None and click.mask_id is None:
-            raise InvalidPrompt("the request holds no prompt: give at least one point, a box or a mask_image_id")
-        xs, ys = click.points[:, 0], click.points[:, 1]
-        outside = (xs < 0) | (xs > record.width) | (ys < 0) | (ys > record.height)
-        if outside.any():
-            x, y = click.points[outside][0]
-            raise InvalidPrompt(f"point ({x:g}, {y:g}) lies outside the image of {_size(record)} pixels")
-        if click.box is not None:
-            x0, y0, x1, y1 = click.box
-            if not (0 <= x0 < x1 <= record.width and 0 <= y0 < y1 <= record.height):
-                raise InvalidPrompt(
-                    f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) must satisfy x0 < x1 and y0 < y1 "
-                    f"inside the image of {_size(record)} pixels"
-                )
-        mask = None if click.mask_id is None else await self._mask(click.mask_id, record)
-        return Prompt(click.points, click.labels, click.box, mask)
+    async def _prompt(self, request: RunRequest, record: ImageRecord) -> Prompt:
+        box = None if request.box is None else np.array(request.box, np.float64)
+        prompt = Prompt(request.coordinates, np.array(request.labels, np.int32), box)
+        require_inside(prompt, record.height, record.width)
+        if request.mask_image_id is None:
+            return prompt
+        return replace(prompt, mask=await self._mask(request.mask_image_id, record))
 
     async def _mask(self, mask_id: UUID, record: ImageRecord) -> NDArray[np.float32]:
         mask_record = await self._store.record(mask_id)
@@ -143,6 +114,3 @@ class Segmenter:
         mask = await self._pixels.decode_mask(await self._store.original(mask_id))
         return await self._workers.run(None, mask_prompt_logits, mask, record.height, record.width)
 
-
-def _size(record: ImageRecord) -> str:
-    return f"{record.width} × {record.height}"
