@@ -2,19 +2,21 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TypedDict
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI, Security
+from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
 from frontend_api.api import clicks, health, images, uploads
-from frontend_api.api.dependencies import require_api_key
-from frontend_api.api.error_answers import add_error_answers
+from frontend_api.api.error_answers import add_error_answers, refusal
 from frontend_api.demo import router as demo
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
+from frontend_api.middleware.api_keys import ApiKeys
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
 from frontend_api.model.service import LoadFailures
@@ -63,8 +65,10 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         },
     )
     add_error_answers(app, metrics)
+    # The middleware asks for the key; this tells OpenAPI of it.
+    key = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))] if settings.api_keys else []
     for module in (uploads, clicks, images):
-        app.include_router(module.router, dependencies=[Depends(require_api_key)])
+        app.include_router(module.router, dependencies=key)
     app.include_router(health.router)
     app.include_router(demo)
     app.add_middleware(
@@ -73,6 +77,8 @@ def create_app(settings: Settings, inference: Inference | None = None, failures:
         # It is parsed on the event loop, where everybody else waits for it.
         max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES},
     )
+    if settings.api_keys:
+        app.add_middleware(ApiKeys, keys=settings.api_keys, refuse=partial(refusal, metrics=metrics))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -1,5 +1,6 @@
 """Every error leaves as ``{"detail": "…"}`` with the status of the one table in `frontend_api.errors`."""
 
+from functools import partial
 from typing import Any
 
 import structlog
@@ -15,17 +16,26 @@ from frontend_api.metrics import Metrics
 log = structlog.stdlib.get_logger("imgr.errors")
 
 
+def refusal(error: ServiceError, metrics: Metrics) -> Response:
+    """Return the answer to a request that `error` ended."""
+    headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
+    return _answer(metrics, error, status_of(error), str(error), headers)
+
+
+def _answer(
+    metrics: Metrics, error: Exception, status: int, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    metrics.rejections.labels(type(error).__name__).inc()
+    return JSONResponse({"detail": detail}, status, headers)
+
+
 def add_error_answers(app: FastAPI, metrics: Metrics) -> None:
     """Register the handlers of all errors on `app`."""
-
-    def answer(error: Exception, status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
-        metrics.rejections.labels(type(error).__name__).inc()
-        return JSONResponse({"detail": detail}, status, headers)
+    answer = partial(_answer, metrics)
 
     async def service_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, ServiceError)  # noqa: S101 - registered for this class alone
-        headers = {"Retry-After": str(error.retry_after)} if isinstance(error, Unavailable) else None
-        return answer(error, status_of(error), str(error), headers)
+        return refusal(error, metrics)
 
     async def client_gone(_: Request, __: Exception) -> Response:
         return Response(status_code=499)  # nobody reads it

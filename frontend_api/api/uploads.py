@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, UploadFile
 
-from frontend_api.api.dependencies import KeyBeforeBody, ServicesDep
+from frontend_api.api.dependencies import ServicesDep
 from frontend_api.api.schemas import UploadAnswer, error_answers
 from frontend_api.storage.image_store import ImageType
 
-router = APIRouter(prefix="/api", route_class=KeyBeforeBody)
+router = APIRouter(prefix="/api")
 
 
 @router.post("/upload/image", responses=error_answers(400, 401, 413, 415, 422, 503))

@@ -53,3 +53,15 @@ def test_every_reference_in_the_document_leads_somewhere(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert set(re.findall(r'"#/components/schemas/([^"]+)"', text)) <= schemas.keys()
     assert "$defs" not in text
+
+
+def test_the_document_asks_for_a_key_only_where_keys_are_configured(client, open_client):
+    def asks(document):
+        return [path for path, methods in document["paths"].items() for way in methods.values() if "security" in way]
+
+    assert asks(client.get("/openapi.json").json()) == []
+    assert set(asks(open_client(api_keys="alpha").get("/openapi.json").json())) == {
+        "/api/upload/image",
+        "/api/run",
+        "/api/images/{image_id}",
+    }
