@@ -11,6 +11,7 @@ ServiceError
 ├── Unavailable           503  cannot be served now; carries ``retry_after``
 │   ├── Saturated         503  more work than fits
 │   ├── TritonUnavailable 503  Triton does not answer
+│   │   ├── NoTriton      503  what answers in Triton's place is none
 │   │   ├── RegionUnknown 503  Triton has restarted and lost the memory it shared
 │   │   └── VersionGone   503  Triton no longer serves the version asked for
 │   ├── InvalidAnswer     503  the model answers with values that are no numbers
@@ -71,6 +72,10 @@ class Saturated(Unavailable):
 
 class TritonUnavailable(Unavailable):
     """Triton does not answer, or not sensibly."""
+
+
+class NoTriton(TritonUnavailable):
+    """What answers in Triton's place does not speak as Triton does."""
 
 
 class RegionUnknown(TritonUnavailable):

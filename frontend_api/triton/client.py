@@ -12,7 +12,7 @@ from tritonclient.http import InferInput, InferRequestedOutput
 from tritonclient.http.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
-from frontend_api.errors import InferenceTimeout, RegionUnknown, Saturated, TritonUnavailable, VersionGone
+from frontend_api.errors import InferenceTimeout, NoTriton, RegionUnknown, Saturated, TritonUnavailable, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import (
     EMBEDDING_BYTES,
@@ -77,7 +77,26 @@ class TritonClient:
                 for name in MODEL_NAMES
             }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise TritonUnavailable("what answers in the model server's place is no Triton") from error
+            raise NoTriton("what answers in the model server's place is no Triton") from error
+
+    async def load(self, model: ModelName) -> str:
+        """Have a Triton in explicit mode serve what its repository holds of a model; one that polls refuses.
+
+        It loads what is new before it unloads what is gone, so it never stops serving.
+
+        Returns:
+            Why it could not, in Triton's words; empty if it did.
+
+        Raises:
+            TritonUnavailable, InferenceTimeout: it does not answer.
+        """
+        async with self._translated_errors():
+            try:
+                await self._client.load_model(model)
+            except InferenceServerException as error:
+                # Behind its first paragraph a reason holds a traceback with paths.
+                return (error.message() or "it does not say why").partition("\n\n")[0].strip()
+        return ""
 
     async def identity(self, model: ModelName, version: int) -> str:
         """Return the identity constant of a model version."""

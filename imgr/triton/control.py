@@ -1,19 +1,19 @@
 """What a running Triton serves of a repository, and telling it that the repository has changed."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http import HTTPStatus
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import httpx
-
+from frontend_api.errors import NoTriton, ServiceError
+from frontend_api.inference import MODEL_NAMES
 from frontend_api.settings import Settings
 from frontend_api.triton.addresses import addresses_of
+from frontend_api.triton.client import TritonClient
 from imgr.errors import RepositoryError
-from imgr.repository.layout import MODELS
 from imgr.triton.workspace import announced
 
 _LOAD_SECONDS = 600.0  # a ViT-H is read, prepared and warmed up meanwhile
+_LOOK_SECONDS = 5.0
 
 
 def external_tritons(settings: Settings) -> list[str]:
@@ -44,35 +44,17 @@ def served_version(urls: list[str]) -> int | None:
 
     Raises RepositoryError if one does not answer.
     """
-    ready: list[set[int]] = []
-    for url in urls:
-        answer = _asked(url, "v2/repository/index", 5, json={"ready": True})
-        if answer.is_error:
-            raise RepositoryError(f"Triton at {url} does not list its models: {answer.status_code}")
-        with _spoken_by_triton(url):
-            entries = answer.json()
-            ready += [{int(entry["version"]) for entry in entries if entry["name"] == model} for model in MODELS]
-    return max(set.intersection(*ready), default=None)
+    return max(set.intersection(*(asyncio.run(_ready(url)) for url in urls)), default=None)
 
 
 def reload(url: str, version: int) -> None:
     """Have a Triton in explicit mode serve `version`, the newest of its repository; one that polls needs no telling.
 
-    It loads what is new before it unloads what is gone, so it never stops serving.
-
     Raises:
         RepositoryError: if it does not answer, or can't load the version, with the reason.
     """
-    for model in MODELS:
-        answer = _asked(url, f"v2/repository/models/{model}/load", _LOAD_SECONDS)
-        if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE and "is not allowed if polling" in answer.text:
-            return
-        if answer.status_code != HTTPStatus.OK:
-            with _spoken_by_triton(url):
-                reason = str(answer.json()["error"]).partition("\n\n")[0]  # no traceback
-            raise RepositoryError(
-                f"Triton at {url} could not load {model} and goes on serving what it served: {reason.strip()}"
-            )
+    if asyncio.run(_polls(url)):
+        return
     served = served_version([url])
     if served != version:
         raise RepositoryError(
@@ -97,20 +79,41 @@ def reload_all(urls: list[str], version: int) -> None:
         raise RepositoryError(f"{'; '.join(problems)}; when that is mended, `imgr reload` tells them again")
 
 
-def _asked(url: str, path: str, timeout: float, json: object = None) -> httpx.Response:
-    try:
-        return httpx.post(f"http://{url}/{path}", json=json, timeout=timeout, trust_env=False)
-    except httpx.HTTPError as error:
-        raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer: {error}") from error
+async def _ready(url: str) -> set[int]:
+    """Return the versions that a Triton holds ready in both models."""
+    async with _asked(url) as triton, asyncio.timeout(_LOOK_SECONDS):
+        states = await triton.versions()
+    return set.intersection(
+        *({version for version, state in states[name].items() if state.ready} for name in MODEL_NAMES)
+    )
 
 
-@contextmanager
-def _spoken_by_triton(url: str) -> Iterator[None]:
-    """Raise RepositoryError for an answer that a Triton would not give."""
+async def _polls(url: str) -> bool:
+    """Tell whether a Triton looks for new versions by itself; if not, it has loaded those of both models."""
+    async with _asked(url) as triton:
+        for model in MODEL_NAMES:
+            reason = await triton.load(model)
+            if "is not allowed if polling" in reason:
+                return True
+            if reason:
+                raise RepositoryError(
+                    f"Triton at {url} could not load {model} and goes on serving what it served: {reason}"
+                )
+    return False
+
+
+@asynccontextmanager
+async def _asked(url: str) -> AsyncIterator[TritonClient]:
+    """Provide a client whose failures become RepositoryError."""
+    client = TritonClient(url, _LOAD_SECONDS)
     try:
-        yield
-    except (ValueError, TypeError, KeyError) as error:
+        yield client
+    except NoTriton as error:
         raise RepositoryError(f"what answers at {url}, which IMGR_TRITON_URL names, is no Triton") from error
+    except (ServiceError, TimeoutError) as error:
+        raise RepositoryError(f"the Triton that IMGR_TRITON_URL names, {url}, does not answer") from error
+    finally:
+        await client.close()
 
 
 def _served_here(port: int) -> int | None:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imgr.cli import app
+from imgr.configuration import read_settings
 from imgr.errors import RepositoryError
 from imgr.repository.layout import MODELS
 from imgr.repository.rollback import prune, roll_back, undo
@@ -141,7 +142,7 @@ def test_a_polling_triton_follows_by_itself_and_never_stops_answering(repository
         undo(repository)
         until_served(triton.address, 3)
     assert set(requests.statuses) == {200}
-    assert served_versions(repository) == {3}  # found without being told where it listens
+    assert served_versions(read_settings(repository)) == {3}  # found without being told where it listens
 
 
 def test_a_rollback_gets_past_a_broken_version_that_triton_would_have_to_load(repository, running):

@@ -1,7 +1,8 @@
 import socket
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
-import httpx
 import pytest
 
 from imgr import doctor
@@ -188,8 +189,21 @@ def test_a_checkpoint_that_is_named_must_be_there(repository, monkeypatch, tmp_p
 
 @pytest.mark.parametrize("answer", ["<html>", '{"a": 1}', "null"])
 def test_what_is_no_triton_is_told_as_such(repository, monkeypatch, answer):
-    monkeypatch.setattr("httpx.post", lambda *_, **__: httpx.Response(200, text=answer))
-    monkeypatch.setenv("IMGR_TRITON_URL", "127.0.0.1:1")
-    assert findings(repository, State.FAILED) == [
-        "what answers at 127.0.0.1:1, which IMGR_TRITON_URL names, is no Triton"
-    ]
+    class Stranger(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Stranger) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("IMGR_TRITON_URL", address)
+        assert findings(repository, State.FAILED) == [
+            f"what answers at {address}, which IMGR_TRITON_URL names, is no Triton"
+        ]
+        server.shutdown()
