@@ -113,4 +113,3 @@ class Segmenter:
             raise InvalidRequest(f"{mask_id} is an original; mask_image_id must name an upload with image_type=mask")
         mask = await self._pixels.decode_mask(await self._store.original(mask_id))
         return await self._workers.run(None, mask_prompt_logits, mask, record.height, record.width)
-
