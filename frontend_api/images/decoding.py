@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,61 +30,46 @@ _TRANSPOSE_OF_ORIENTATION = {
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-@dataclass(frozen=True)
-class ImageInfo:
-    """What the header of a picture says.
+class Decoded(NamedTuple):
+    """A decoded picture.
 
     Attributes:
+        pixels: EXIF-oriented, contiguous and read-only.
         format: Pillow's name of the format, such as ``JPEG``.
-        width: pixels across, EXIF orientation applied.
-        height: pixels down, EXIF orientation applied.
     """
 
+    pixels: NDArray[np.uint8]
     format: str
-    width: int
-    height: int
 
 
-def probe_image(data: bytes, *, max_pixels: int) -> ImageInfo:
-    """Read the header of a picture without decoding its pixels.
-
-    Raises:
-        UnsupportedImage: the bytes are none of `FORMATS`.
-        ImageTooLarge: the picture has more than `max_pixels` pixels.
-    """
-    with _opened(data, max_pixels) as (picture, orientation):
-        width, height = picture.size
-        if orientation >= 5:
-            width, height = height, width
-        return ImageInfo(picture.format or "", width, height)
-
-
-def decode_image(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, max_pixels: int) -> Decoded:
     """Decode the first frame as the browser shows it, transparent parts over white.
 
     Returns:
-        sRGB, [H, W, 3], contiguous and read-only, EXIF orientation and colour profile applied.
+        sRGB, [H, W, 3], EXIF orientation and colour profile applied.
 
     Raises:
         UnsupportedImage: the bytes are none of `FORMATS`, or are truncated or corrupt.
         ImageTooLarge: the picture has more than `max_pixels` pixels.
     """
     with _opened(data, max_pixels) as (picture, orientation):
-        return np.asarray(_oriented(_over(to_srgb(picture), "white"), orientation))
+        pixels = np.asarray(_oriented(_over(to_srgb(picture), "white"), orientation))
+        return Decoded(pixels, picture.format or "")
 
 
-def decode_mask(data: bytes, *, max_pixels: int) -> NDArray[np.uint8]:
+def decode_mask(data: bytes, *, max_pixels: int) -> Decoded:
     """Decode a white-on-black mask, transparent parts being black.
 
     Returns:
-        Grey, [H, W], contiguous and read-only, EXIF orientation applied.
+        Grey, [H, W], EXIF orientation applied.
 
     Raises:
         UnsupportedImage: the bytes are none of `FORMATS`, or are truncated or corrupt.
         ImageTooLarge: the picture has more than `max_pixels` pixels.
     """
     with _opened(data, max_pixels) as (picture, orientation):
-        return np.asarray(_oriented(_over(picture, "black").convert("L"), orientation))
+        pixels = np.asarray(_oriented(_over(picture, "black").convert("L"), orientation))
+        return Decoded(pixels, picture.format or "")
 
 
 @contextmanager

@@ -111,5 +111,5 @@ class Segmenter:
         mask_record = await self._store.record(mask_id)
         if mask_record.type is not ImageType.MASK:
             raise InvalidRequest(f"{mask_id} is an original; mask_image_id must name an upload with image_type=mask")
-        mask = await self._pixels.decode_mask(await self._store.original(mask_id))
+        mask = (await self._pixels.decode_mask(await self._store.original(mask_id))).pixels
         return await self._workers.run(None, mask_prompt_logits, mask, record.height, record.width)

@@ -7,7 +7,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from frontend_api.errors import ImageNotFound
-from frontend_api.images.decoding import ImageInfo, decode_image, decode_mask, probe_image
+from frontend_api.images.decoding import Decoded, decode_image, decode_mask
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.single_flight import GivenUp, SingleFlight
 from frontend_api.segmentation.workers import Workers
@@ -41,19 +41,15 @@ class Pixels:
             raise ImageNotFound(f"image {image_id} was deleted while it was being decoded") from None
 
     async def _load(self, image_id: UUID) -> NDArray[np.uint8]:
-        pixels = await self.decode(await self._store.original(image_id))
+        pixels = (await self.decode(await self._store.original(image_id))).pixels
         self.keep(image_id, pixels)
         return pixels
 
-    async def probe(self, data: bytes) -> ImageInfo:
-        """Read the header of uploaded bytes. Raises UnsupportedImage, ImageTooLarge."""
-        return await self._workers.run(None, probe_image, data, max_pixels=self._max_pixels)
-
-    async def decode(self, data: bytes) -> NDArray[np.uint8]:
+    async def decode(self, data: bytes) -> Decoded:
         """Decode uploaded bytes. Raises UnsupportedImage, ImageTooLarge."""
         return await self._workers.run("decode", decode_image, data, max_pixels=self._max_pixels)
 
-    async def decode_mask(self, data: bytes) -> NDArray[np.uint8]:
+    async def decode_mask(self, data: bytes) -> Decoded:
         """Decode an uploaded mask: uint8 ``(H, W)``. Raises UnsupportedImage, ImageTooLarge."""
         return await self._workers.run("decode", decode_mask, data, max_pixels=self._max_pixels)
 

@@ -44,24 +44,22 @@ class Uploads:
         """
         if len(data) > self._max_bytes:
             raise ImageTooLarge(f"the file has {len(data)} bytes; the limit is {self._max_bytes}")
-        info = await self._pixels.probe(data)
-        if kind is ImageType.ORIGINAL:
-            pixels = await self._pixels.decode(data)
-        else:
-            await self._pixels.decode_mask(data)
+        decode = self._pixels.decode if kind is ImageType.ORIGINAL else self._pixels.decode_mask
+        pixels, picture_format = await decode(data)
+        height, width = pixels.shape[:2]
         record = ImageRecord(
             image_id=uuid4(),
             type=kind,
             # So that it can be stored and sent back as JSON.
             filename=filename[:_LONGEST_NAME].encode("utf-8", "replace").decode(),
             size=len(data),
-            width=info.width,
-            height=info.height,
+            width=width,
+            height=height,
             created_at=datetime.now(UTC),
         )
         with self._metrics.stage("store"):
             await self._store.add(record, data)
-        self._metrics.uploads.labels(info.format).inc()
+        self._metrics.uploads.labels(picture_format).inc()
         if kind is ImageType.ORIGINAL:
             self._pixels.keep(record.image_id, pixels)
             self._embeddings.prefetch(record.image_id)

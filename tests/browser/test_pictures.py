@@ -41,6 +41,6 @@ def test_pixels_are_those_that_chromium_shows(page, name):
     kind, data, tolerance = PICTURES[name]
     width, values = page.evaluate(SHOWN, f"data:image/{MIME[kind]};base64,{base64.b64encode(data).decode()}")
     shown = np.array(values).reshape(-1, width, 4)[..., :3]
-    pixels = decode_image(data, max_pixels=WIDTH * WIDTH)
+    pixels = decode_image(data, max_pixels=WIDTH * WIDTH).pixels
     assert pixels.shape == shown.shape
     assert np.abs(pixels - shown).mean() <= tolerance

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frontend_api.errors import ImageTooLarge, UnsupportedImage
-from frontend_api.images.decoding import decode_image, probe_image
+from frontend_api.images.decoding import decode_image
 from tests.support.pictures import bmp_rle, encoded, gif_of, photo, png_of, tiff_of
 
 pytestmark = pytest.mark.filterwarnings(r"ignore:::PIL\.")
@@ -43,7 +43,6 @@ def webp_of(width: int, height: int) -> bytes:
     return b"RIFF" + len(body).to_bytes(4, "little") + body
 
 
-@pytest.mark.parametrize("read", [probe_image, decode_image])
 @pytest.mark.parametrize(
     "data",
     [
@@ -58,16 +57,20 @@ def webp_of(width: int, height: int) -> bytes:
     ],
     ids=["png", "png, greatest", "gif", "gif frame", "gif frame just over", "webp", "bmp", "tiff"],
 )
-def test_a_header_that_claims_too_many_pixels_is_refused(read, data):
+def test_a_header_that_claims_too_many_pixels_is_refused(data):
     with pytest.raises(ImageTooLarge, match="at most"):
-        read(data, max_pixels=LIMIT)
+        decode_image(data, max_pixels=LIMIT)
 
 
 def test_a_side_longer_than_jpeg_allows_is_refused():
     data = encoded(np.zeros((65_536, 1), np.uint8), "PNG")
     with pytest.raises(ImageTooLarge, match="1×65536 pixels; sides of at most 65535"):
         decode_image(data, max_pixels=LIMIT)
-    assert decode_image(encoded(np.zeros((65_535, 1), np.uint8), "PNG"), max_pixels=LIMIT).shape == (65_535, 1, 3)
+    assert decode_image(encoded(np.zeros((65_535, 1), np.uint8), "PNG"), max_pixels=LIMIT).pixels.shape == (
+        65_535,
+        1,
+        3,
+    )
 
 
 def test_a_small_tiff_with_a_huge_tile_is_refused():
@@ -81,7 +84,7 @@ def test_a_small_tiff_with_a_huge_tile_is_refused():
 def test_a_tiff_of_very_many_parts_is_refused_before_it_is_opened(tag):
     tags = {**ONE_GREY_PIXEL_TIFF, 278: ("L", [1]), 322: ("L", [16]), 323: ("L", [16]), tag: ("L", [8] * 1_000_000)}
     with pytest.raises(UnsupportedImage, match="strips or tiles"):
-        probe_image(tiff_of(tags), max_pixels=LIMIT)
+        decode_image(tiff_of(tags), max_pixels=LIMIT)
 
 
 def progressive_jpeg() -> tuple[bytes, bytes]:
@@ -93,7 +96,7 @@ def progressive_jpeg() -> tuple[bytes, bytes]:
 def test_a_jpeg_of_very_many_scans_is_refused():
     data, scan = progressive_jpeg()
     few = data[:-2] + scan * 50 + data[-2:]
-    assert decode_image(few, max_pixels=LIMIT).shape == (64, 64, 3)
+    assert decode_image(few, max_pixels=LIMIT).pixels.shape == (64, 64, 3)
     with pytest.raises(UnsupportedImage, match="more than 100 scans"):
         decode_image(data[:-2] + scan * 200 + data[-2:], max_pixels=LIMIT)
 
@@ -127,7 +130,7 @@ def test_bytes_of_metadata_in_a_jpeg_do_not_count_as_scans():
 )
 def test_a_picture_of_very_many_parts_is_refused(data):
     with pytest.raises(UnsupportedImage, match="too many parts"):
-        probe_image(data, max_pixels=LIMIT)
+        decode_image(data, max_pixels=LIMIT)
 
 
 def test_a_large_run_length_encoded_bmp_is_refused_since_it_is_decoded_slowly():
@@ -152,11 +155,11 @@ def test_exif_whose_tags_all_claim_the_same_bytes_costs_no_more_than_its_size():
     exif = b"II*\0\x08\0\0\0" + (20_000).to_bytes(2, "little") + entries + bytes(4) + block
     buffer = io.BytesIO()
     Image.fromarray(photo()).save(buffer, "PNG", exif=exif)
-    assert np.array_equal(decode_image(buffer.getvalue(), max_pixels=LIMIT), photo())
+    assert np.array_equal(decode_image(buffer.getvalue(), max_pixels=LIMIT).pixels, photo())
 
 
 def test_only_the_first_frame_counts():
     frames = [Image.new("RGB", (500, 500), (frame, 0, 0)) for frame in range(100)]
     for format in ("GIF", "WEBP", "PNG", "TIFF"):
         data = encoded(frames[0], format, save_all=True, append_images=frames[1:])
-        assert decode_image(data, max_pixels=300_000).shape == (500, 500, 3)
+        assert decode_image(data, max_pixels=300_000).pixels.shape == (500, 500, 3)

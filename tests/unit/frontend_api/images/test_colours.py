@@ -22,7 +22,7 @@ def from_display_p3(pixels):
 
 
 def read(data):
-    return decode_image(data, max_pixels=1_000_000).astype(int)
+    return decode_image(data, max_pixels=1_000_000).pixels.astype(int)
 
 
 def transparent(pixels):
@@ -70,4 +70,4 @@ def test_a_profile_of_srgb_changes_nothing():
 def test_a_profile_of_colours_does_not_change_a_grey_picture_or_a_mask():
     data = encoded(grey(), "PNG", icc_profile=display_p3())
     assert np.array_equal(read(data)[..., 0], grey())
-    assert np.array_equal(decode_mask(data, max_pixels=1_000_000), grey())
+    assert np.array_equal(decode_mask(data, max_pixels=1_000_000).pixels, grey())
