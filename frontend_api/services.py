@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
-from frontend_api.model.service import LoadFailures, ModelService
+from frontend_api.model.progress import Progress
+from frontend_api.model.service import LoadFailures, ModelService, Revive
 from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.admission import Admission, AnswerBuffer
 from frontend_api.segmentation.clicks import Segmenter
@@ -44,7 +45,11 @@ class Services:
 
 @asynccontextmanager
 async def open_services(
-    settings: Settings, metrics: Metrics, inference: Inference | None = None, failures: LoadFailures | None = None
+    settings: Settings,
+    metrics: Metrics,
+    inference: Inference | None = None,
+    failures: LoadFailures | None = None,
+    revive: Revive | None = None,
 ) -> AsyncIterator[Services]:
     """Build the services, run their background tasks, and close them in reverse order.
 
@@ -53,6 +58,7 @@ async def open_services(
         metrics: where everything is counted.
         inference: stands in for Triton at `settings.triton_url`.
         failures: see `ModelService`.
+        revive: see `ModelService`.
     """
     async with AsyncExitStack() as stack:
         if inference is None:
@@ -65,11 +71,20 @@ async def open_services(
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         store = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
-        models = ModelService(inference, metrics, patience=settings.model_patience_seconds, failures=failures)
+        progress = Progress()
+        models = ModelService(
+            inference,
+            metrics,
+            progress,
+            patience=settings.model_patience_seconds,
+            hang=settings.triton_hang_seconds,
+            revive=revive,
+            failures=failures,
+        )
         pixels = Pixels(
             store, workers, metrics, max_bytes=settings.pixel_cache_bytes, max_pixels=settings.max_image_pixels
         )
-        patient = PatientInference(inference, settings.model_patience_seconds)
+        patient = PatientInference(inference, progress, settings.model_patience_seconds)
         encoder = ImageEncoder(patient, pixels, workers, metrics, concurrency=settings.encode_concurrency)
         embeddings = Embeddings(
             encoder,

@@ -25,6 +25,12 @@ class Settings(BaseSettings):
     triton_timeout_seconds: float = Field(
         60.0, gt=0, description="longest wait for one inference before the client gets 504"
     )
+    triton_hang_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="how long a model may leave all requests unanswered before it counts as hung: not ready, and "
+        "`imgr serve` starts its Triton anew",
+    )
     triton_shared_memory_bytes: int = Field(
         0,
         ge=0,

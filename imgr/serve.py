@@ -72,11 +72,14 @@ async def _serve(
     console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None, ready_timeout: float
 ) -> None:
     failures = Failures(settings.model_repository)
+    hung = asyncio.Event()
 
     def adapter() -> "FastAPI":
         from frontend_api.application import create_app  # noqa: PLC0415 - see below
 
-        return create_app(settings, failures=None if ports is None else failures.current)
+        if ports is None:
+            return create_app(settings)
+        return create_app(settings, failures=failures.current, revive=hung.set)
 
     server = _Server(
         uvicorn.Config(
@@ -94,7 +97,7 @@ async def _serve(
     async with contextlib.AsyncExitStack() as stack:
         triton = None
         if ports is not None:
-            triton = await stack.enter_async_context(running_triton(settings.model_repository, ports, failures))
+            triton = await stack.enter_async_context(running_triton(settings.model_repository, ports, failures, hung))
             triton.add_done_callback(lambda _: server.handle_exit(signal.SIGTERM, None))
             # Triton loads its models during these slow imports.
             from imgr.repository.versions import require_models  # noqa: PLC0415

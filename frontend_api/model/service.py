@@ -9,15 +9,19 @@ from time import monotonic
 import structlog
 
 from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable
-from frontend_api.inference import Inference
+from frontend_api.inference import Inference, ModelName
 from frontend_api.metrics import Metrics
 from frontend_api.model.failures import FailedVersions
+from frontend_api.model.progress import Progress
 from frontend_api.model.served_model import ServedModel
 from frontend_api.model.versions import Versions
 
 log = structlog.stdlib.get_logger("imgr.model")
 
+_SUSPICIOUS_SECONDS = 5.0
+
 LoadFailures = Callable[[], Mapping[str, str]]
+Revive = Callable[[], None]
 
 
 class ModelService:
@@ -29,7 +33,10 @@ class ModelService:
     Args:
         inference: the model server.
         metrics: where the pair in service and the failed versions are shown.
+        progress: what the models were asked and have answered.
         patience: seconds for which clicks wait for the next pair when one was lost.
+        hang: seconds without an answer after which a model, or the model server, counts as hung.
+        revive: has a hung model server started anew, if that is in our hands.
         failures: what can't be loaded and why, from who knows better than Triton's index, which remembers failures of
             versions that are gone and says nothing of a ``config.pbtxt`` that can't be read.
 
@@ -39,11 +46,23 @@ class ModelService:
     """
 
     def __init__(
-        self, inference: Inference, metrics: Metrics, *, patience: float, failures: LoadFailures | None = None
+        self,
+        inference: Inference,
+        metrics: Metrics,
+        progress: Progress,
+        *,
+        patience: float,
+        hang: float,
+        revive: Revive | None = None,
+        failures: LoadFailures | None = None,
     ) -> None:
         self._versions = Versions(inference)
         self._metrics = metrics
+        self._progress = progress
         self._patience = patience
+        self._hang = hang
+        self._revive = revive
+        self._inference = inference
         self._load_failures = failures or self._versions.load_failures
         self._failed = FailedVersions(metrics)
         self._lock = asyncio.Lock()
@@ -53,6 +72,7 @@ class ModelService:
         self._problem = "the model server has not answered yet"
         self._logged = ""  # the problem last logged
         self._lost = -math.inf  # when the last model went
+        self._heard = monotonic()  # when the model server last answered, or refused to
         self._available = asyncio.Event()
 
     @property
@@ -109,6 +129,18 @@ class ModelService:
             if suspected in (self._serving, self.successor) and not self._versions.hold(suspected):
                 await self._look()
 
+    async def probe(self) -> None:
+        """Ask a question of the models that left others unanswered and whom nobody asks now: perhaps they hang."""
+        model = self._serving
+        if model is None:
+            return
+
+        async def ask(name: ModelName) -> None:
+            with contextlib.suppress(Unavailable, InferenceTimeout), self._progress.asked(name):
+                await self._inference.identity(name, model.version)
+
+        await asyncio.gather(*map(ask, self._progress.given_up(_SUSPICIOUS_SECONDS)))
+
     async def confirm(self, successor: ServedModel) -> None:
         """Have the encoder of a newer pair confirm its identity. Raises NoModelInService if it does not."""
         await self._versions.confirm(successor)
@@ -124,13 +156,20 @@ class ModelService:
 
     async def _look(self) -> None:
         self.successor = None
+        if self._serving is not None and (silent := self._progress.silent(self._hang)):
+            self._give_up(self._serving, f"{' and '.join(sorted(silent))} left clicks without an answer")
+            return
         try:
             await self._versions.look()
         except (Unavailable, InferenceTimeout) as error:
             self.reachable = False
             self._lose(str(error))
+            if self._revive is not None and monotonic() - self._heard > self._hang:
+                self._heard = monotonic()
+                self._revive()
             return
         self.reachable = True
+        self._heard = monotonic()
         try:
             newest = await self._versions.newest()
         except NoModelInService as error:
@@ -148,6 +187,7 @@ class ModelService:
         if model == self._serving:
             return
         self._serving = model
+        self._progress.forget()
         self._available.set()
         self._show()
         self._metrics.model_info.labels(str(model.version), model.variant, model.precision, model.identity).set(1)
@@ -166,6 +206,15 @@ class ModelService:
         self._lost = monotonic()
         self._available.clear()
         self._show()
+
+    def _give_up(self, hung: ServedModel, problem: str) -> None:
+        """Take a pair that hangs out of service until the model server is new, or both have told their identity."""
+        self._progress.forget()
+        self._lose(f"{problem} for {self._hang:g} seconds")
+        if self._revive is not None:
+            self._revive()
+        else:
+            self._versions.doubt(hung)
 
     def _show(self) -> None:
         self._metrics.model_info.clear()

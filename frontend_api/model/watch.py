@@ -36,6 +36,7 @@ class ModelWatch:
         self._longest = handover
         self._successor: ServedModel | None = None
         self._handover: asyncio.Task[None] | None = None
+        self._probing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -48,10 +49,14 @@ class ModelWatch:
                 await asyncio.sleep(self._pause())
         finally:
             self._stop_handover()
+            if self._probing is not None:
+                self._probing.cancel()
 
     async def look(self) -> None:
         """Look once, and begin to hand over where a newer pair is to be had."""
         await self._models.look()
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._models.probe())
         if self._successor != self._models.successor:
             self._stop_handover()
             self._successor = self._models.successor

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from frontend_api.errors import TritonUnavailable, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import Embedding, Inference, Masks, ModelName
+from frontend_api.model.progress import Progress
 
 T = TypeVar("T")
 
@@ -22,11 +23,13 @@ class PatientInference:
 
     Args:
         inference: the model server.
+        progress: told what is asked and answered.
         seconds: how long after its last answer a model is given up, and every further request fails at once.
     """
 
-    def __init__(self, inference: Inference, seconds: float) -> None:
+    def __init__(self, inference: Inference, progress: Progress, seconds: float) -> None:
         self._inference = inference
+        self._progress = progress
         self._seconds = seconds
         self._failing_since: dict[ModelName, float] = {}
 
@@ -42,7 +45,8 @@ class PatientInference:
         failed: float | None = None
         while True:
             try:
-                answer = await send()
+                with self._progress.asked(model):
+                    answer = await send()
             except VersionGone:
                 raise
             except TritonUnavailable:

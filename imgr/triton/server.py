@@ -30,7 +30,7 @@ _LONGEST_LINE = 2**20
 
 @contextlib.asynccontextmanager
 async def running_triton(
-    repository: Path, ports: TritonPorts, failures: Failures
+    repository: Path, ports: TritonPorts, failures: Failures, hung: asyncio.Event | None = None
 ) -> AsyncIterator[asyncio.Task[NoReturn]]:
     """Keep a tritonserver serving `repository` on 127.0.0.1 while the context is open.
 
@@ -41,6 +41,7 @@ async def running_triton(
         repository: Triton's model repository.
         ports: where it listens.
         failures: where what it can't load is noted.
+        hung: set by whoever notices that it hangs; it is then killed and started anew.
 
     Yields:
         The task that watches it. It ends only by raising CannotServe, if the first start fails.
@@ -53,7 +54,7 @@ async def running_triton(
         command = tritonserver_command(installation, repository, ports, shared_memory=folder.name, gpu=gpu_present())
         announce(folder, repository, ports.http)
         launch = _Launch(command, os.environ | installation.environment, folder, stdin)
-        supervisor = asyncio.create_task(_supervise(launch, await launch.start(), failures))
+        supervisor = asyncio.create_task(_supervise(launch, await launch.start(), failures, hung or asyncio.Event()))
         await asyncio.sleep(0)  # let it begin: a task cancelled before that would not end the process
         try:
             yield supervisor
@@ -86,13 +87,15 @@ class _Launch:
         return process
 
 
-async def _supervise(launch: _Launch, process: asyncio.subprocess.Process, failures: Failures) -> NoReturn:
+async def _supervise(
+    launch: _Launch, process: asyncio.subprocess.Process, failures: Failures, hung: asyncio.Event
+) -> NoReturn:
     """Restart tritonserver whenever it ends, ever less eagerly while it keeps ending soon."""
     pause, first = 0.0, True
     while True:
         started = monotonic()
         output = TritonOutput(failures)
-        end = _described(await _watch(process, output, launch.folder))
+        end = _described(await _watch(process, output, launch.folder, hung))
         if first and not output.listening:
             raise CannotServe(f"tritonserver {end} before it could serve; it said: {output.last_words or 'nothing'}")
         first = False
@@ -109,16 +112,18 @@ def next_pause(previous: float, lived: float) -> float:
     return min(2 * previous, _LONGEST_PAUSE)
 
 
-async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path) -> int:
+async def _watch(process: asyncio.subprocess.Process, output: TritonOutput, folder: Path, hung: asyncio.Event) -> int:
     """Follow tritonserver until it ends or this task is cancelled; leave nothing of it behind."""
-    tasks = (asyncio.create_task(_end_with_child(process)), asyncio.create_task(_relay(process, output)))
+    enders = [asyncio.create_task(work) for work in (_end_with_child(process), _end_when_hung(process, output, hung))]
+    relay = asyncio.create_task(_relay(process, output))
     try:
         # Not the end of its output: the models' processes share that, and may hang on when tritonserver is killed.
         return await process.wait()
     finally:
-        tasks[0].cancel()
+        for ender in enders:
+            ender.cancel()
         await _stop(process)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*enders, relay, return_exceptions=True)
         remove_shared_memory(folder)
 
 
@@ -146,6 +151,18 @@ async def _end_with_child(process: asyncio.subprocess.Process) -> None:
             process.kill()
             return
         dead = found
+
+
+async def _end_when_hung(process: asyncio.subprocess.Process, output: TritonOutput, hung: asyncio.Event) -> None:
+    """Kill tritonserver once somebody has found that it hangs, unless it is only just starting."""
+    hung.clear()
+    while True:
+        await hung.wait()
+        hung.clear()
+        if output.listening:
+            log.error("tritonserver or the process of a model hangs; ending it to start anew")
+            process.kill()
+            return
 
 
 def dead_children(pid: int) -> set[int]:

@@ -89,3 +89,28 @@ def test_a_terminated_service_ends_cleanly_and_leaves_no_process(fragile):
     fragile.stop()
     assert fragile.process.returncode == 0
     assert not any(child.is_running() for child in children)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("frozen", ["tritonserver", "the decoder's process"])
+def test_a_backend_that_hangs_is_told_by_readiness_and_started_anew(small_repository, tmp_path, frozen):
+    with Service(small_repository, tmp_path / "store", tmp_path / "log", triton_hang_seconds=3) as service:
+        service.wait_until_ready()
+        client = ServiceClient(service.url)
+        image_id = client.upload(skimage.data.coffee())
+        expected, _ = client.masks(image_id, **CLICK)
+        triton = tritonserver(service)
+        stubs = [child for child in triton.children() if any("sam_decoder" in word for word in child.cmdline())]
+        (triton if frozen == "tritonserver" else stubs[0]).suspend()
+        statuses = []
+        thread = threading.Thread(target=lambda: statuses.append(client.run(image_id, **CLICK).status_code))
+        thread.start()
+        deadline = time.monotonic() + 30
+        while httpx.get(f"{service.url}/health/ready").status_code == 204:
+            assert time.monotonic() < deadline, "readiness does not tell"
+            time.sleep(0.05)
+        service.wait_until_ready(30)
+        thread.join()
+        assert tritonserver(service).pid != triton.pid
+        assert statuses == [200]
+        np.testing.assert_array_equal(client.masks(image_id, **CLICK)[0], expected)

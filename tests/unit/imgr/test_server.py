@@ -129,3 +129,20 @@ async def test_the_server_leads_a_process_group_of_its_own(fake_triton, tmp_path
     async with running_triton(tmp_path, PORTS, Failures(tmp_path)):
         await until(lambda: fake_triton.pids)
         assert os.getpgid(fake_triton.pids[0]) == fake_triton.pids[0] != os.getpgid(0)
+
+
+async def test_a_server_that_hangs_is_killed_and_started_again_unless_it_is_only_starting(
+    fake_triton, tmp_path, short_pauses
+):
+    hung = asyncio.Event()
+    fake_triton.behave(f"if starts > 1:\n    time.sleep(60)\n{SERVES}")
+    async with running_triton(tmp_path, PORTS, Failures(tmp_path), hung):
+        await until(lambda: len(fake_triton.starts) == 1)
+        while len(fake_triton.starts) == 1:  # it may not have said yet that it listens
+            hung.set()
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        hung.set()
+        await asyncio.sleep(0.05)
+        assert len(fake_triton.starts) == 2
+        assert not hung.is_set()

@@ -1,12 +1,15 @@
 """ModelService and ModelWatch: the newest version whose encoder and decoder carry one identity."""
 
 import asyncio
+import contextlib
 
 import pytest
 from structlog.testing import capture_logs
 
 from frontend_api.errors import NoModelInService, TritonUnavailable
 from frontend_api.metrics import Metrics
+from frontend_api.model import service
+from frontend_api.model.progress import Progress
 from frontend_api.model.served_model import ServedModel
 from frontend_api.model.service import ModelService
 from frontend_api.model.watch import ModelWatch
@@ -19,10 +22,10 @@ async def at_once(_):
     """Prepare nothing."""
 
 
-def watched(models, prepare=at_once, handover=1.0, **options):
-    inference = FakeInference(models)
-    service = ModelService(inference, Metrics(), patience=0.2, **options)
-    return inference, service, ModelWatch(service, prepare, interval=0.01, handover=handover)
+def watched(versions, prepare=at_once, handover=1.0, **options):
+    inference = FakeInference(versions)
+    models = ModelService(inference, Metrics(), Progress(), **{"patience": 0.2, "hang": 60.0} | options)
+    return inference, models, ModelWatch(models, prepare, interval=0.01, handover=handover)
 
 
 async def served(watch):
@@ -238,3 +241,54 @@ async def test_a_version_that_does_not_answer_leaves_the_older_one_serving():
     await served(watch)
     inference.models = {1: (A, A), 2: ()}
     assert await served(watch) == ServedModel(1, A)
+
+
+async def test_a_model_that_leaves_clicks_unanswered_goes_out_of_service_until_it_has_answered():
+    revived = []
+    _, models, watch = watched({1: (A, A)}, hang=0.05, revive=lambda: revived.append(1))
+    await served(watch)
+    with models._progress.asked("sam_decoder"):
+        await watch.look()
+        assert models.current.version == 1
+        await asyncio.sleep(0.06)
+        await watch.look()
+    assert revived == [1]
+    with pytest.raises(NoModelInService, match=r"sam_decoder left clicks without an answer for 0\.05 seconds"):
+        _ = models.current
+    assert (await served(watch)).version == 1
+
+
+async def test_the_encoder_of_a_server_that_nobody_can_start_anew_must_answer_before_it_serves_again():
+    inference, models, watch = watched({1: (A, A)}, hang=0.05)
+    await served(watch)
+    with models._progress.asked("sam_encoder"):
+        await asyncio.sleep(0.06)
+        await watch.look()
+    before = inference.calls["identity"]
+    await served(watch)
+    assert inference.calls["identity"] == before + 2
+
+
+async def test_a_server_that_does_not_answer_at_all_is_started_anew():
+    revived = []
+    inference, _, watch = watched({1: (A, A)}, hang=0.05, revive=lambda: revived.append(1))
+    await served(watch)
+    inference.error = TritonUnavailable("frozen")
+    await watch.look()
+    assert revived == []
+    await asyncio.sleep(0.06)
+    await watch.look()
+    assert revived == [1]
+
+
+async def test_a_model_whose_askers_have_all_gone_is_asked_whether_it_hangs(monkeypatch):
+    monkeypatch.setattr(service, "_SUSPICIOUS_SECONDS", 0.01)
+    _, models, watch = watched({1: (A, A)}, hang=0.05)
+    await served(watch)
+    with contextlib.suppress(asyncio.CancelledError), models._progress.asked("sam_decoder"):
+        raise asyncio.CancelledError
+    await asyncio.sleep(0.02)
+    await watch.look()
+    await watch._probing
+    assert models._progress.silent(0) == set(), "it answered"
+    assert models.current.version == 1
