@@ -23,6 +23,7 @@ from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
 from frontend_api.storage.image_store import ImageStore
 from frontend_api.storage.object_store import open_store
+from frontend_api.storage.sweep import sweep
 from frontend_api.triton.pool import TritonPool
 
 
@@ -70,7 +71,8 @@ async def open_services(
                 )
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
-        store = ImageStore(open_store(settings.store), timedelta(seconds=settings.image_ttl_seconds))
+        ttl = timedelta(seconds=settings.image_ttl_seconds)
+        store = ImageStore(open_store(settings.store), ttl)
         progress = Progress()
         models = ModelService(
             inference,
@@ -102,7 +104,7 @@ async def open_services(
             handover=settings.model_handover_seconds,
         )
         decoder = MaskDecoder(patient, models, embeddings, metrics)
-        for task in (asyncio.create_task(watch.run()), asyncio.create_task(store.sweep())):
+        for task in (asyncio.create_task(watch.run()), asyncio.create_task(sweep(store, ttl))):
             stack.push_async_callback(_cancelled, task)
         yield Services(
             settings=settings,

@@ -4,7 +4,6 @@ Everything of one image lies under ``images/<id>/``: ``original`` (the uploaded 
 (written last, so that an upload is there whole or not at all) and ``embeddings/``.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from enum import StrEnum
 from uuid import UUID
 
 import structlog
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore
 from pydantic import BaseModel, ValidationError
 
@@ -135,17 +134,25 @@ class ImageStore:
                 await self._delete(paths[image_id])
         return len(expired)
 
-    async def sweep(self) -> None:
-        """Expire uploads from time to time until cancelled."""
-        while True:
+    async def begin_sweep(self, period: int) -> bool:
+        """Tell whether nobody else has begun to sweep in a period. Raises StoreUnavailable."""
+        mark = f"sweeps/{period}"
+        first = await self._create(mark)
+        if first:
+            async with _translated_errors():
+                await self._delete([path for path in await self._paths("sweeps/") if path != mark])
+        return first
+
+    async def _create(self, path: str) -> bool:
+        """Create an empty object; tell whether it was not there: of several replicas one alone is told so."""
+        async with self._writing():
             try:
-                if count := await self.expire():
-                    log.info("expired images removed", count=count)
-            except StoreUnavailable as error:
-                log.warning("expired images not removed", problem=str(error))
-            except Exception:  # whatever it was, photos must not stay for ever
-                log.exception("expired images not removed")
-            await asyncio.sleep(max(60.0, self._ttl.total_seconds() / 10))
+                await self._store.put_async(path, b"", mode="create")
+            except AlreadyExistsError:
+                return False
+            except BaseError as error:  # of a server that knows no conditional writes: there everybody is the first
+                log.debug("not created", path=path, error=str(error))
+        return True
 
     async def _read(self, image_id: UUID, name: str) -> bytes:
         async with _translated_errors():

@@ -229,4 +229,4 @@ async def test_an_embedding_of_an_image_deleted_meanwhile_does_not_stay(services
     inference.released.set()
     await first
     await services.embeddings.aclose()
-    assert services.image_store._store.list().collect() == []
+    assert services.image_store._store.list("images/").collect() == []

@@ -126,23 +126,12 @@ async def test_no_folder_stays_of_what_was_deleted(tmp_path):
     assert [path.name for path in tmp_path.glob("**/*")] == [MARKER]
 
 
-async def test_the_first_sweep_is_at_the_start_and_no_error_ends_the_sweeps(monkeypatch):
-    images, swept = ImageStore(open_store("memory:///"), HOUR), []
-
-    async def expire():
-        swept.append(len(swept))
-        raise [StoreUnavailable("away"), RuntimeError("unforeseen")][len(swept) - 1]
-
-    async def sleep(seconds):
-        assert seconds == 360
-        if len(swept) == 2:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr(images, "expire", expire)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    with pytest.raises(asyncio.CancelledError):
-        await images.sweep()
-    assert swept == [0, 1]
+async def test_of_the_replicas_that_share_a_store_one_sweeps_in_each_period(backend):
+    replicas = [ImageStore(backend, HOUR) for _ in range(3)]
+    for period in (7, 8):
+        begun = await asyncio.gather(*(replica.begin_sweep(period) for replica in replicas))
+        assert sorted(begun) == [False, False, True]
+    assert [entry["path"] for entry in backend.list("sweeps/").collect()] == ["sweeps/8"]
 
 
 async def test_an_upload_cut_off_before_its_record_does_not_exist(backend):
