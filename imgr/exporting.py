@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from export import ExportError, ExportJob, Precision
 from export.agreement import Comparison
+from imgr.checkpoint import require_checkpoint
 from imgr.die_with_parent import die_with_parent, parent_pipe
 from imgr.errors import ExportFailed
 from imgr.repository.publication import Publication, find_published, publish, republish
@@ -21,7 +22,6 @@ from imgr.repository.versions import list_versions
 
 def export_with_progress(console: Console, job: ExportJob, repository: Path) -> Publication:
     """Export a checkpoint and tell how it goes. Raises ExportFailed, RepositoryError."""
-    _require_file(job.checkpoint)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as display, _failures_translated():
         task = display.add_task("", total=1.0)
@@ -38,7 +38,7 @@ def make_newest(checkpoint: Path, repository: Path) -> None:
 
     An export runs in a process of its own, which takes PyTorch and its memory with it when it ends.
     """
-    _require_file(checkpoint)
+    require_checkpoint(checkpoint)
     with _failures_translated():
         published = find_published(checkpoint, repository)
         if published is None:
@@ -50,12 +50,6 @@ def make_newest(checkpoint: Path, repository: Path) -> None:
                 raise ExportFailed(f"{checkpoint} could not be exported, so it can't be served")
         elif published.version != list_versions(repository)[0].number:
             republish(published.version, repository)
-
-
-def _require_file(checkpoint: Path) -> None:
-    """Raise ExportFailed if there is no such file, before PyTorch takes seconds to load."""
-    if not checkpoint.is_file():
-        raise ExportFailed(f"there is no checkpoint at {checkpoint}; `imgr download vit_b` fetches one")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from export import ExportJob, Precision
+from imgr.checkpoint import require_checkpoint
 from imgr.commands.console import RepositoryOption, complain, out
 from imgr.errors import RepositoryError
 
@@ -32,6 +33,7 @@ def export(
     ] = False,
 ) -> None:
     """Publish a checkpoint as the next version of the model repository."""
+    require_checkpoint(checkpoint)
     from imgr.configuration import read_settings  # noqa: PLC0415
     from imgr.exporting import export_with_progress  # noqa: PLC0415
     from imgr.repository.layout import LOADED_VERSIONS  # noqa: PLC0415
@@ -108,13 +110,16 @@ def prune(
     keep: Annotated[int, typer.Option(min=1, help="how many of the newest versions stay")],
     model_repository: RepositoryOption = None,
     force: Annotated[bool, typer.Option("--force", help="even if no Triton can be asked what it serves")] = False,
+    shipped: Annotated[bool, typer.Option("--shipped", help="those that this clone ships, too")] = False,
 ) -> None:
     """Delete old versions, and withdrawn ones; never what is served."""
     from imgr.configuration import read_settings  # noqa: PLC0415
     from imgr.repository import rollback as action  # noqa: PLC0415
+    from imgr.repository.shipped import shipped_versions  # noqa: PLC0415
     from imgr.triton.control import served_versions  # noqa: PLC0415
 
     settings = read_settings(model_repository)
+    ours = shipped_versions(settings.model_repository)
     served: set[int] = set()
     with contextlib.suppress(RepositoryError) if force else contextlib.nullcontext():
         served = served_versions(settings)
@@ -123,10 +128,14 @@ def prune(
             "no Triton that serves this repository could be asked which version must stay; "
             "name it in IMGR_TRITON_URL, or, if there is none, say --force"
         )
-    done = action.prune(settings.model_repository, keep, served)
+    done = action.prune(settings.model_repository, keep, served, set() if shipped else ours)
     for kind, numbers in (("old", done.removed), ("withdrawn", done.withdrawn)):
         if numbers:
             out.print(f"Deleted {kind}: version {', '.join(map(str, numbers))}.")
+    for number in done.spared:
+        out.print(f"Kept: version {number}, which this clone ships; --shipped deletes it too.")
+    for number in sorted(ours & {*done.removed, *done.withdrawn}):
+        out.print(f"Version {number} was one that this clone ships; `git restore` brings its files back.")
     out.print(f"{done.bytes / 1e6:.0f} MB freed.")
     if done.removed:
         _tell_tritons(settings)

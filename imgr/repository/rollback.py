@@ -1,5 +1,6 @@
 """Going back to an older version, and making room; both leave a running Triton with something to serve."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,15 +91,18 @@ def undo(repository: Path) -> Version:
 
 @dataclass(frozen=True, slots=True)
 class Pruning:
-    """What was deleted: versions of the repository and withdrawn ones, and their size."""
+    """What was deleted: versions of the repository and withdrawn ones, and their size; and what was spared."""
 
     removed: list[int]
     withdrawn: list[int]
     bytes: int
+    spared: list[int]
 
 
-def prune(repository: Path, keep: int, served: set[int]) -> Pruning:
+def prune(repository: Path, keep: int, served: set[int], spared: Set[int] = frozenset()) -> Pruning:
     """Delete all versions but the newest `keep` good ones, those in `served`, and what is newer than any good one.
+
+    Those in `spared` stay too, and it is told of which of them only therefore.
 
     Withdrawn versions are deleted too.
 
@@ -111,10 +115,12 @@ def prune(repository: Path, keep: int, served: set[int]) -> Pruning:
         if not good:
             raise RepositoryError(f"{repository} holds no version that can be served; nothing was deleted")
         kept = {*good[:keep], *served}
-        removed = [v for v in versions if v.number < good[0] and v.number not in kept]
+        doomed = [v for v in versions if v.number < good[0] and v.number not in kept]
+        removed = [v for v in doomed if v.number not in spared]
         withdrawn = sorted(numbers(withdrawn_folder(repository)))
         for version in removed:
             moves.withdraw(version.number, repository)
         size = sum(p.stat().st_size for p in withdrawn_folder(repository).rglob("*") if p.is_file())
         moves.discard(repository)
-        return Pruning(sorted(version.number for version in removed), withdrawn, size)
+        saved = sorted(version.number for version in doomed if version not in removed)
+        return Pruning(sorted(version.number for version in removed), withdrawn, size, saved)

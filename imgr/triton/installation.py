@@ -5,6 +5,7 @@ import shutil
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,8 +39,8 @@ def packaged_triton() -> Path | None:
 
 def python_stub(triton: Path) -> Path:
     """Return the stub that embeds the running Python version."""
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return triton / "python_backend_stubs" / version / "triton_python_backend_stub"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return triton / "python_backend_stubs" / python / "triton_python_backend_stub"
 
 
 def shared_libpython() -> Path | None:
@@ -68,6 +69,11 @@ def require_parts() -> Path | None:
         raise CannotServe(
             f"this Python ({sys.executable}) has no shared libpython, which Triton embeds; "
             "install the distribution's libpython3 package, or let uv bring a Python: `uv python install 3.12`"
+        )
+    if int(version("numpy").partition(".")[0]) >= 2:
+        raise CannotServe(
+            f"numpy {version('numpy')} is installed, but Triton's Python backend knows numpy 1 only; "
+            'run `pip install "numpy<2"`, or `uv sync` in a clone'
         )
     if find_spec("onnxruntime") is None:
         raise CannotServe("onnxruntime is not installed; run `uv sync`")

@@ -42,7 +42,8 @@ def test_an_export_beside_a_broken_version_tells_that_it_would_not_be_served(tmp
         publish(tmp_path / "models", number)
     (tmp_path / "models" / "sam_decoder" / "2" / "model.onnx").unlink()
     monkeypatch.setattr("imgr.exporting.export_with_progress", lambda *_, **__: Publication(3, "vit_b/fp32/0"))
-    result = run("export", "--checkpoint", "sam.pth", "--model-repository", str(tmp_path / "models"))
+    (tmp_path / "sam.pth").touch()
+    result = run("export", "--checkpoint", str(tmp_path / "sam.pth"), "--model-repository", str(tmp_path / "models"))
     assert "Version 2 can't be served (sam_decoder has no readable model.onnx)" in result.stdout
     assert "`imgr prune --keep 2` deletes it" in result.stdout
     run("prune", "--keep", "2", "--force", "--model-repository", str(tmp_path / "models"))
@@ -68,6 +69,18 @@ def test_pruning_tells_what_is_gone(tmp_path):
     result = run("prune", "--keep", "1", "--force", *repository)
     assert result.stdout == "Deleted old: version 1.\nDeleted withdrawn: version 3.\n0 MB freed.\n"
     assert run("prune", "--keep", "0", *repository).exit_code == 2
+
+
+def test_what_a_clone_ships_is_not_pruned_without_being_named(tmp_path):
+    for number in (1, 2, 3):
+        publish(tmp_path / "models", number)
+    for command in (["init", "--quiet"], ["add", "models/sam_encoder/1", "models/sam_decoder/1"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    arguments = ("prune", "--keep", "1", "--force", "--model-repository", str(tmp_path / "models"))
+    kept = "Kept: version 1, which this clone ships; --shipped deletes it too.\n"
+    assert run(*arguments).stdout == f"Deleted old: version 2.\n{kept}0 MB freed.\n"
+    gone = "Version 1 was one that this clone ships; `git restore` brings its files back.\n"
+    assert run(*arguments, "--shipped").stdout == f"Deleted old: version 1.\n{gone}0 MB freed.\n"
 
 
 def test_nothing_is_pruned_while_nobody_says_what_is_served(tmp_path):
@@ -190,6 +203,19 @@ def test_only_the_export_needs_pytorch():
         "frontend_api.application"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_anything_slow_is_loaded(tmp_path):
+    script = (
+        "import sys; sys.modules.update(torch=None, onnx=None, cv2=None, numpy=None); "
+        f"sys.argv = ['imgr', 'export', '--checkpoint', {str(tmp_path / 'nope.pth')!r}]; "
+        "import imgr.cli; imgr.cli.app()"
+    )
+    result = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert (
+        result.stderr == f"imgr: there is no checkpoint at {tmp_path / 'nope.pth'}; `imgr download vit_b` fetches one\n"
+    )
 
 
 def test_an_export_without_pytorch_names_what_is_missing_and_the_command_that_brings_it(tmp_path):

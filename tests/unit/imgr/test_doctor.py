@@ -71,6 +71,13 @@ def test_a_python_that_triton_does_not_know_is_told_which_it_knows(repository, m
     assert "use Python 3.11 or 3.12" in finding
 
 
+def test_a_numpy_that_triton_does_not_know_is_told_with_the_command_that_brings_another(repository, monkeypatch):
+    found = installation.version
+    monkeypatch.setattr(installation, "version", lambda name: "2.3.1" if name == "numpy" else found(name))
+    (finding,) = findings(repository, State.FAILED)
+    assert finding.startswith("numpy 2.3.1 is installed, but Triton's Python backend knows numpy 1 only; run `pip")
+
+
 @pytest.mark.parametrize(("package", "module"), [("nvidia-pytriton", "pytriton"), ("onnxruntime", "onnxruntime")])
 def test_a_missing_package_is_told_with_the_command_that_brings_it(repository, monkeypatch, package, module):
     find = installation.find_spec
