@@ -10,6 +10,7 @@ the projection after attention, of the layer that makes the values.
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from segment_anything.modeling import Sam
@@ -17,6 +18,7 @@ from segment_anything.modeling.image_encoder import Block
 from torch import Tensor, nn
 
 from export.examples import Frame
+from export.networks import efficientnet
 from export.networks.encoder import Encoder
 from export.networks.tiny_vit import TinyViTBlock
 
@@ -28,7 +30,7 @@ class _Reader:
     """A linear layer, and what makes its input: parameters with an output channel for each of its input channels."""
 
     linear: nn.Linear
-    makers: Sequence[nn.Parameter]
+    makers: Sequence[Tensor]
     rows: Tensor  # those of the makers that are these channels
 
 
@@ -49,22 +51,30 @@ def smoothed(sam: Sam, frames: Sequence[Frame]) -> Sam:
 
 def _readers(block: nn.Module) -> Iterator[_Reader]:
     if isinstance(block, Block):
-        attention, norms = block.attn, (block.norm1, block.norm2)
-        first = block.mlp.lin1
+        yield from _of_attention(block.attn, block.norm1)
+        yield _after_norm(block.mlp.lin1, block.norm2)
     elif isinstance(block, TinyViTBlock):
-        attention, norms = block.attn, (block.attn.norm, block.mlp.norm)
-        first = block.mlp.fc1
-    else:
-        return
-    width = attention.proj.in_features
-    channels = torch.arange(width)
-    # In what makes queries, keys and values; TinyViT interleaves these head by head.
-    values = 2 * width + channels
-    if isinstance(block, TinyViTBlock):
-        values = torch.arange(3 * width).view(attention.heads, 3, -1)[:, 2].flatten()
-    yield _Reader(attention.qkv, (norms[0].weight, norms[0].bias), channels)
-    yield _Reader(attention.proj, (attention.qkv.weight, attention.qkv.bias), values)
-    yield _Reader(first, (norms[1].weight, norms[1].bias), channels)
+        yield from _of_attention(block.attn, block.attn.norm, interleaved=True)
+        yield _after_norm(block.mlp.fc1, block.mlp.norm)
+    elif isinstance(block, efficientnet.Attention):
+        yield from _of_attention(block, block.norm)
+    elif isinstance(block, efficientnet.Mixer):
+        yield _after_norm(block.fc1, block.norm)
+
+
+def _after_norm(linear: nn.Linear, norm: nn.LayerNorm) -> _Reader:
+    return _Reader(linear, (norm.weight, norm.bias), torch.arange(linear.in_features))
+
+
+def _of_attention(attention: nn.Module, norm: nn.LayerNorm, *, interleaved: bool = False) -> Iterator[_Reader]:
+    """Yield the readers of an attention; TinyViT's interleaves queries, keys and values head by head."""
+    qkv, proj = cast(nn.Linear, attention.qkv), cast(nn.Linear, attention.proj)
+    width = proj.in_features
+    values = 2 * width + torch.arange(width)
+    if interleaved:
+        values = torch.arange(3 * width).view(cast(int, attention.heads), 3, -1)[:, 2].flatten()
+    yield _after_norm(qkv, norm)
+    yield _Reader(proj, (qkv.weight, qkv.bias), values)
 
 
 def _input_peaks(sam: Sam, linears: Sequence[nn.Linear], frames: Sequence[Frame]) -> list[Tensor]:

@@ -27,6 +27,7 @@ async def health(services: ServicesDep, response: Response) -> HealthAnswer:
                 precision=served.precision,
                 identity=served.identity,
                 since=served.since,
+                demonstration=served.demonstration,
             ),
             None,
         )

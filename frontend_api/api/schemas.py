@@ -57,6 +57,11 @@ class ModelAnswer(BaseModel):
     precision: str = Field(examples=["fp32"])
     identity: str = Field(examples=["vit_b/fp32/3f9a5c0e1b2d4f68"])
     since: datetime
+    demonstration: bool = Field(
+        description="whether this is the small model that ships with Imgr, to try the service with; "
+        "SAM's own checkpoints cut out far better",
+        examples=[False],
+    )
 
 
 class HealthAnswer(BaseModel):

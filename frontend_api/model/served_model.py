@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+_SHIPPED = "quickstart"
+
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
@@ -27,3 +29,8 @@ class ServedModel:
     def precision(self) -> str:
         """The arithmetic, for example ``fp32``."""
         return self.identity.partition("/")[2].partition("/")[0]
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether it is the small model that ships, which SAM's own weights are meant to replace."""
+        return self.variant == _SHIPPED

@@ -24,6 +24,12 @@ def test_health_names_the_model_in_service(client):
     assert client.get("/health/ready").status_code == 204
 
 
+@pytest.mark.parametrize(("identity", "demonstration"), [(IDENTITY, False), ("quickstart/fp32/1", True)])
+def test_health_says_whether_the_model_is_the_demonstration_that_ships(open_client, inference, identity, demonstration):
+    inference.models = {1: (identity, identity)}
+    assert open_client().get("/health").json()["model"]["demonstration"] is demonstration
+
+
 def test_a_mismatched_newest_version_gives_way_to_the_older_one_within_the_click(open_client, inference, photo_jpeg):
     inference.models = {1: (IDENTITY, IDENTITY), 2: ("a/fp32/1", "b/fp32/2")}
     client = open_client()

@@ -6,7 +6,7 @@ import torch
 from export.examples import frames
 from export.networks.encoder import Encoder
 from export.precision.smoothing import smoothed
-from models.seeded import SMALL, VIT_T, random_sam
+from models.seeded import QUICKSTART, SMALL, VIT_T, random_sam
 
 
 def embed(sam, frame):
@@ -14,7 +14,7 @@ def embed(sam, frame):
         return Encoder(sam, "").eval()(*(torch.from_numpy(array) for array in frame))[0]
 
 
-@pytest.mark.parametrize("architecture", [SMALL, pytest.param(VIT_T, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("architecture", [SMALL, QUICKSTART, pytest.param(VIT_T, marks=pytest.mark.heavy)])
 def test_weights_change_but_not_what_is_computed(architecture):
     sam, (frame, *_) = random_sam(architecture), frames(None)
     smooth = smoothed(sam, [frame])
