@@ -21,6 +21,7 @@ from frontend_api.segmentation.pixels import Pixels
 from frontend_api.segmentation.uploads import Uploads
 from frontend_api.segmentation.workers import Workers
 from frontend_api.settings import Settings
+from frontend_api.storage.claims import Claims
 from frontend_api.storage.image_store import ImageStore
 from frontend_api.storage.object_store import open_store
 from frontend_api.storage.sweep import sweep
@@ -72,7 +73,8 @@ async def open_services(
             )
         workers = stack.enter_context(Workers(settings.worker_threads, metrics))
         ttl = timedelta(seconds=settings.image_ttl_seconds)
-        store = ImageStore(open_store(settings.store), ttl)
+        objects = open_store(settings.store)
+        store = ImageStore(objects, ttl)
         progress = Progress()
         models = ModelService(
             inference,
@@ -92,6 +94,7 @@ async def open_services(
             encoder,
             models,
             store,
+            Claims(objects),
             metrics,
             max_bytes=settings.embedding_cache_bytes,
             max_queued=settings.max_queued_encodes,

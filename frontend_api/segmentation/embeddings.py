@@ -27,7 +27,8 @@ from frontend_api.model.served_model import ServedModel
 from frontend_api.model.service import ModelService
 from frontend_api.segmentation.image_encoder import ImageEncoder
 from frontend_api.segmentation.single_flight import GivenUp, Job, SingleFlight
-from frontend_api.storage.image_store import ImageStore
+from frontend_api.storage.claims import Claim, Claims
+from frontend_api.storage.image_store import ImageStore, embedding_mark
 
 log = structlog.stdlib.get_logger("imgr.embeddings")
 
@@ -50,6 +51,7 @@ class Embeddings:
         encoder: ImageEncoder,
         models: ModelService,
         store: ImageStore,
+        claims: Claims,
         metrics: Metrics,
         *,
         max_bytes: int,
@@ -58,6 +60,7 @@ class Embeddings:
         self._encoder = encoder
         self._models = models
         self._store = store
+        self._claims = claims
         self._metrics = metrics
         self._max_queued = max_queued
         self._memory: LRUCache[Key, NDArray[np.float32]] = LRUCache(max_bytes, getsizeof=lambda a: a.nbytes)
@@ -150,29 +153,53 @@ class Embeddings:
         return work
 
     async def _make(self, image_id: UUID, model: ServedModel, job: Job) -> Made:
-        stored = await self._store.embedding(image_id, model.identity)
-        if stored is not None and len(stored) == EMBEDDING_BYTES:
-            values = np.frombuffer(stored, "<f4").reshape(EMBEDDING_SHAPE)
-            self._keep(image_id, Embedding(values, model.identity))
-            return Embedding(values, model.identity), "store"
-        embedding = await self._encoder.encode(image_id, model, job)
+        mark = embedding_mark(image_id, model.identity)
+        while True:
+            if (stored := await self._stored(image_id, model)) is not None:
+                return stored, "store"
+            async with self._encoder.turn(job):
+                claim = await self._claims.take(mark)
+                if claim is not None:
+                    return await self._encode(image_id, model, claim)
+            await self._claims.ended(mark)
+
+    async def _encode(self, image_id: UUID, model: ServedModel, claim: Claim) -> Made:
+        """Encode an image that no other replica is encoding, unless one has just done so."""
+        try:
+            if (stored := await self._stored(image_id, model)) is not None:
+                await claim.give_back()
+                return stored, "store"
+            embedding = await self._encoder.encode(image_id, model)
+        except BaseException:
+            await claim.give_back()
+            raise
+        self._keep(image_id, embedding)
+        saving = asyncio.create_task(self._save(image_id, embedding, claim))  # the click need not wait for the store
+        self._saving.add(saving)
+        saving.add_done_callback(self._saving.discard)
         if embedding.identity != model.identity:
             log.warning("another encoder answered", expected=model.identity, found=embedding.identity)
             with contextlib.suppress(Unavailable, InferenceTimeout):
                 await self._models.refresh(model)
-        self._keep(image_id, embedding)
-        saving = asyncio.create_task(self._save(image_id, embedding))  # the click need not wait for the store
-        self._saving.add(saving)
-        saving.add_done_callback(self._saving.discard)
         return embedding, "computed"
+
+    async def _stored(self, image_id: UUID, model: ServedModel) -> Embedding | None:
+        data = await self._store.embedding(image_id, model.identity)
+        if data is None or len(data) != EMBEDDING_BYTES:
+            return None
+        embedding = Embedding(np.frombuffer(data, "<f4").reshape(EMBEDDING_SHAPE), model.identity)
+        self._keep(image_id, embedding)
+        return embedding
 
     def _keep(self, image_id: UUID, embedding: Embedding) -> None:
         if embedding.values.nbytes <= self._memory.maxsize:
             self._memory[image_id, embedding.identity] = embedding.values
 
-    async def _save(self, image_id: UUID, embedding: Embedding) -> None:
+    async def _save(self, image_id: UUID, embedding: Embedding, claim: Claim) -> None:
         """Store an embedding; losing it costs another encode, no more."""
         try:
             await self._store.add_embedding(image_id, embedding.identity, embedding.values.astype("<f4").tobytes())
         except (ImageNotFound, StoreUnavailable) as error:
             log.warning("embedding not stored", image_id=str(image_id), error=str(error))
+        finally:
+            await claim.give_back()

@@ -1,5 +1,7 @@
 """SAM's image encoder, asked for a bounded number of images at once."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import perf_counter
 from uuid import UUID
 
@@ -37,20 +39,24 @@ class ImageEncoder:
         """How many images wait for their turn."""
         return self._queue.waiting
 
-    async def encode(self, image_id: UUID, model: ServedModel, job: Job) -> Embedding:
-        """Encode an image in its turn, for `job`: what has begun is finished, and kept for the next click.
-
-        The embedding carries the identity of whatever made it. Raises ImageNotFound, InvalidAnswer and what the
-        inference raises.
-        """
+    @asynccontextmanager
+    async def turn(self, job: Job) -> AsyncIterator[None]:
+        """Wait for a turn and hold it; what has begun is finished, and kept for the next click."""
         queued = perf_counter()
         async with self._queue.hold(lambda: 0 if job.waiting else 1):
             job.wanted = True
             self._metrics.waited("encode_queue", perf_counter() - queued)
-            pixels = await self._pixels.get(image_id)
-            frame = await self._workers.run("preprocess", to_model_frame, pixels)
-            with self._metrics.stage("encode"):
-                embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
+            yield
+
+    async def encode(self, image_id: UUID, model: ServedModel) -> Embedding:
+        """Encode an image. The embedding carries the identity of whatever made it.
+
+        Raises ImageNotFound, InvalidAnswer and what the inference raises.
+        """
+        pixels = await self._pixels.get(image_id)
+        frame = await self._workers.run("preprocess", to_model_frame, pixels)
+        with self._metrics.stage("encode"):
+            embedding = await self._inference.encode(model.version, frame, model_size(*pixels.shape[:2]))
         if not embedding.finite:
             raise InvalidAnswer("sam_encoder", model.version)
         return embedding

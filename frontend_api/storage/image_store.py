@@ -185,6 +185,11 @@ class ImageStore:
                 continue  # another replica was faster
 
 
+def embedding_mark(image_id: UUID, identity: str) -> str:
+    """Return the mark of whoever is making the embedding of an image; it goes when the image goes."""
+    return f"images/{image_id}/{_embedding_name(identity)}.claim"
+
+
 def _embedding_name(identity: str) -> str:
     return f"embeddings/{identity.replace('/', '-')}.f32"
 
