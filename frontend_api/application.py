@@ -19,7 +19,7 @@ from frontend_api.metrics import Metrics
 from frontend_api.middleware.api_keys import ApiKeys
 from frontend_api.middleware.body_limit import BodyLimit
 from frontend_api.middleware.request_log import RequestLog
-from frontend_api.model.service import LoadFailures, Revive
+from frontend_api.model.supervisor import Supervisor
 from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
 from frontend_api.storage.object_store import disk_of
@@ -33,25 +33,19 @@ class State(TypedDict):
     services: Services
 
 
-def create_app(
-    settings: Settings,
-    inference: Inference | None = None,
-    failures: LoadFailures | None = None,
-    revive: Revive | None = None,
-) -> FastAPI:
+def create_app(settings: Settings, inference: Inference | None = None, supervisor: Supervisor | None = None) -> FastAPI:
     """Return the adapter.
 
     Args:
         settings: the adapter's settings.
         inference: stands in for Triton at `settings.triton_url`.
-        failures: tells which model versions can't be loaded and why; without it Triton's index is asked.
-        revive: has a Triton that hangs started anew; without it that is left to whoever runs it.
+        supervisor: of that Triton, if it is our own.
     """
     metrics = Metrics(disk_of(settings.store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-        async with open_services(settings, metrics, inference, failures, revive) as services:
+        async with open_services(settings, metrics, inference, supervisor) as services:
             yield {"services": services}
 
     app = FastAPIOffline(

@@ -9,7 +9,8 @@ from datetime import timedelta
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.model.progress import Progress
-from frontend_api.model.service import LoadFailures, ModelService, Revive
+from frontend_api.model.service import ModelService
+from frontend_api.model.supervisor import Supervisor
 from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.admission import Admission, AnswerBuffer
 from frontend_api.segmentation.clicks import Segmenter
@@ -50,8 +51,7 @@ async def open_services(
     settings: Settings,
     metrics: Metrics,
     inference: Inference | None = None,
-    failures: LoadFailures | None = None,
-    revive: Revive | None = None,
+    supervisor: Supervisor | None = None,
 ) -> AsyncIterator[Services]:
     """Build the services, run their background tasks, and close them in reverse order.
 
@@ -59,8 +59,7 @@ async def open_services(
         settings: the adapter's settings.
         metrics: where everything is counted.
         inference: stands in for Triton at `settings.triton_url`.
-        failures: see `ModelService`.
-        revive: see `ModelService`.
+        supervisor: of that Triton, if it is our own.
     """
     async with AsyncExitStack() as stack:
         if inference is None:
@@ -75,15 +74,13 @@ async def open_services(
         ttl = timedelta(seconds=settings.image_ttl_seconds)
         objects = open_store(settings.store)
         store = ImageStore(objects, ttl)
-        progress = Progress()
+        progress = Progress(settings.triton_hang_seconds)
         models = ModelService(
             inference,
             metrics,
             progress,
             patience=settings.model_patience_seconds,
-            hang=settings.triton_hang_seconds,
-            revive=revive,
-            failures=failures,
+            supervisor=supervisor,
         )
         pixels = Pixels(
             store, workers, metrics, max_bytes=settings.pixel_cache_bytes, max_pixels=settings.max_image_pixels

@@ -76,10 +76,9 @@ async def _serve(
 
     def adapter() -> "FastAPI":
         from frontend_api.application import create_app  # noqa: PLC0415 - see below
+        from frontend_api.model.supervisor import Supervisor  # noqa: PLC0415
 
-        if ports is None:
-            return create_app(settings)
-        return create_app(settings, failures=failures.current, revive=hung.set)
+        return create_app(settings, supervisor=None if ports is None else Supervisor(failures.current, hung.set))
 
     server = _Server(
         uvicorn.Config(

@@ -1,4 +1,4 @@
-"""Whether the models answer what they are asked."""
+"""Whether the model server answers what it is asked."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,18 +6,24 @@ from contextlib import contextmanager
 from time import monotonic
 
 from frontend_api.errors import Saturated, VersionGone
-from frontend_api.inference import ModelName
+
+_SUSPICIOUS_SECONDS = 5.0
 
 
 class Progress:
-    """Tells by model since when requests have been left without any answer."""
+    """Tells of models, and of the index of them, since when they have left questions without any answer.
 
-    def __init__(self) -> None:
-        self._outstanding: Counter[ModelName] = Counter()
-        self._silent_since: dict[ModelName, float] = {}
+    Args:
+        hang: seconds after which what answers nothing counts as hung.
+    """
+
+    def __init__(self, hang: float) -> None:
+        self.hang = hang
+        self._outstanding: Counter[str] = Counter()
+        self._silent_since: dict[str, float] = {}
 
     @contextmanager
-    def asked(self, model: ModelName) -> Iterator[None]:
+    def asked(self, model: str) -> Iterator[None]:
         """Take part in asking a model.
 
         What the model server refuses is answered; not so what it could not have computed, what took too long, and what
@@ -37,14 +43,17 @@ class Progress:
             if self._outstanding[model]:
                 self._silent_since.setdefault(model, monotonic())
 
-    def silent(self, seconds: float) -> set[ModelName]:
-        """Return the models that have answered nothing for so long although they were asked."""
-        return {model for model, since in self._silent_since.items() if monotonic() - since > seconds}
+    def hung(self) -> set[str]:
+        """Return what has answered nothing for too long although it was asked."""
+        return self._silent(self.hang)
 
-    def given_up(self, seconds: float) -> set[ModelName]:
-        """Return those of the silent models whom nobody asks now, since all have gone who did."""
-        return {model for model in self.silent(seconds) if not self._outstanding[model]}
+    def given_up(self) -> set[str]:
+        """Return what has answered nothing for a while, and is asked nothing now, since all have gone who did."""
+        return {model for model in self._silent(_SUSPICIOUS_SECONDS) if not self._outstanding[model]}
 
     def forget(self) -> None:
         """Begin anew, as after a restart of the model server."""
         self._silent_since.clear()
+
+    def _silent(self, seconds: float) -> set[str]:
+        return {model for model, since in self._silent_since.items() if monotonic() - since > seconds}

@@ -3,25 +3,23 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 
 import structlog
 
 from frontend_api.errors import InferenceTimeout, NoModelInService, Unavailable
-from frontend_api.inference import Inference, ModelName
+from frontend_api.inference import MODEL_NAMES, Inference, ModelName
 from frontend_api.metrics import Metrics
 from frontend_api.model.failures import FailedVersions
 from frontend_api.model.progress import Progress
 from frontend_api.model.served_model import ServedModel
+from frontend_api.model.supervisor import Supervisor
 from frontend_api.model.versions import Versions
 
 log = structlog.stdlib.get_logger("imgr.model")
 
-_SUSPICIOUS_SECONDS = 5.0
-
-LoadFailures = Callable[[], Mapping[str, str]]
-Revive = Callable[[], None]
+_INDEX = "the model server"
 
 
 class ModelService:
@@ -35,10 +33,7 @@ class ModelService:
         metrics: where the pair in service and the failed versions are shown.
         progress: what the models were asked and have answered.
         patience: seconds for which clicks wait for the next pair when one was lost.
-        hang: seconds without an answer after which a model, or the model server, counts as hung.
-        revive: has a hung model server started anew, if that is in our hands.
-        failures: what can't be loaded and why, from who knows better than Triton's index, which remembers failures of
-            versions that are gone and says nothing of a ``config.pbtxt`` that can't be read.
+        supervisor: of the model server, if it is our own.
 
     Attributes:
         reachable: whether the model server answered when last asked.
@@ -52,18 +47,14 @@ class ModelService:
         progress: Progress,
         *,
         patience: float,
-        hang: float,
-        revive: Revive | None = None,
-        failures: LoadFailures | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self._versions = Versions(inference)
         self._metrics = metrics
         self._progress = progress
         self._patience = patience
-        self._hang = hang
-        self._revive = revive
+        self._supervisor = supervisor
         self._inference = inference
-        self._load_failures = failures or self._versions.load_failures
         self._failed = FailedVersions(metrics)
         self._lock = asyncio.Lock()
         self.reachable = False
@@ -72,7 +63,6 @@ class ModelService:
         self._problem = "the model server has not answered yet"
         self._logged = ""  # the problem last logged
         self._lost = -math.inf  # when the last model went
-        self._heard = monotonic()  # when the model server last answered, or refused to
         self._available = asyncio.Event()
 
     @property
@@ -139,7 +129,8 @@ class ModelService:
             with contextlib.suppress(Unavailable, InferenceTimeout), self._progress.asked(name):
                 await self._inference.identity(name, model.version)
 
-        await asyncio.gather(*map(ask, self._progress.given_up(_SUSPICIOUS_SECONDS)))
+        given_up = self._progress.given_up()
+        await asyncio.gather(*(ask(name) for name in MODEL_NAMES if name in given_up))
 
     async def confirm(self, successor: ServedModel) -> None:
         """Have the encoder of a newer pair confirm its identity. Raises NoModelInService if it does not."""
@@ -156,20 +147,20 @@ class ModelService:
 
     async def _look(self) -> None:
         self.successor = None
-        if self._serving is not None and (silent := self._progress.silent(self._hang)):
-            self._give_up(self._serving, f"{' and '.join(sorted(silent))} left clicks without an answer")
+        if self._serving is not None and (hung := self._progress.hung()):
+            self._give_up(self._serving, hung)
             return
         try:
-            await self._versions.look()
+            with self._progress.asked(_INDEX):
+                await self._versions.look()
         except (Unavailable, InferenceTimeout) as error:
             self.reachable = False
             self._lose(str(error))
-            if self._revive is not None and monotonic() - self._heard > self._hang:
-                self._heard = monotonic()
-                self._revive()
+            if self._supervisor is not None and _INDEX in self._progress.hung():
+                self._progress.forget()
+                self._supervisor.restart()
             return
         self.reachable = True
-        self._heard = monotonic()
         try:
             newest = await self._versions.newest()
         except NoModelInService as error:
@@ -179,7 +170,8 @@ class ModelService:
                 self.successor = newest
             else:
                 self._serve(newest)
-        self._failed.note({**self._load_failures(), **self._versions.failures()})
+        failures = self._versions.load_failures() if self._supervisor is None else self._supervisor.failures()
+        self._failed.note({**failures, **self._versions.failures()})
 
     def _serve(self, model: ServedModel) -> None:
         self._logged = ""
@@ -207,14 +199,14 @@ class ModelService:
         self._available.clear()
         self._show()
 
-    def _give_up(self, hung: ServedModel, problem: str) -> None:
+    def _give_up(self, model: ServedModel, hung: set[str]) -> None:
         """Take a pair that hangs out of service until the model server is new, or both have told their identity."""
         self._progress.forget()
-        self._lose(f"{problem} for {self._hang:g} seconds")
-        if self._revive is not None:
-            self._revive()
+        self._lose(f"{' and '.join(sorted(hung))} left clicks without an answer for {self._progress.hang:g} seconds")
+        if self._supervisor is not None:
+            self._supervisor.restart()
         else:
-            self._versions.doubt(hung)
+            self._versions.doubt(model)
 
     def _show(self) -> None:
         self._metrics.model_info.clear()

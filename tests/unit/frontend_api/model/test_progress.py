@@ -5,23 +5,24 @@ import asyncio
 import pytest
 
 from frontend_api.errors import InferenceTimeout, Saturated, TritonUnavailable, VersionGone
+from frontend_api.model import progress as module
 from frontend_api.model.progress import Progress
 
 
-def silent(progress):
-    return progress.silent(-1)
+@pytest.fixture(autouse=True)
+def _suspicious_at_once(monkeypatch):
+    monkeypatch.setattr(module, "_SUSPICIOUS_SECONDS", -1)
 
 
 def test_a_model_is_silent_while_it_is_asked_and_not_once_it_has_answered():
-    progress = Progress()
+    progress = Progress(-1)
     with progress.asked("sam_decoder"):
-        assert silent(progress) == {"sam_decoder"}
-        assert progress.silent(60) == set()
-    assert silent(progress) == set()
+        assert progress.hung() == {"sam_decoder"}
+    assert progress.hung() == set()
 
 
 def test_an_answer_to_one_starts_the_silence_of_the_others_anew():
-    progress = Progress()
+    progress = Progress(-1)
     with progress.asked("sam_encoder"):
         since = progress._silent_since["sam_encoder"]
         with progress.asked("sam_encoder"):
@@ -40,14 +41,14 @@ def test_an_answer_to_one_starts_the_silence_of_the_others_anew():
     ],
 )
 def test_a_refusal_is_an_answer_a_failure_is_none(error, answered):
-    progress = Progress()
+    progress = Progress(-1)
 
     def ask():
         with progress.asked("sam_decoder"):
-            assert progress.given_up(-1) == set()
+            assert progress.given_up() == set()
             raise error
 
     with pytest.raises(type(error)):
         ask()
-    assert silent(progress) == (set() if answered else {"sam_decoder"})
-    assert progress.given_up(-1) == silent(progress)
+    assert progress.hung() == (set() if answered else {"sam_decoder"})
+    assert progress.given_up() == progress.hung()

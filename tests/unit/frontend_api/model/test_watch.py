@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from frontend_api.errors import NoModelInService, TritonUnavailable
 from frontend_api.metrics import Metrics
-from frontend_api.model import service
+from frontend_api.model import progress
 from frontend_api.model.progress import Progress
 from frontend_api.model.served_model import ServedModel
 from frontend_api.model.service import ModelService
+from frontend_api.model.supervisor import Supervisor
 from frontend_api.model.watch import ModelWatch
 from tests.support.fake_inference import FakeInference
 
@@ -22,9 +23,9 @@ async def at_once(_):
     """Prepare nothing."""
 
 
-def watched(versions, prepare=at_once, handover=1.0, **options):
+def watched(versions, prepare=at_once, handover=1.0, hang=60.0, supervisor=None):
     inference = FakeInference(versions)
-    models = ModelService(inference, Metrics(), Progress(), **{"patience": 0.2, "hang": 60.0} | options)
+    models = ModelService(inference, Metrics(), Progress(hang), patience=0.2, supervisor=supervisor)
     return inference, models, ModelWatch(models, prepare, interval=0.01, handover=handover)
 
 
@@ -165,7 +166,7 @@ async def test_an_unforeseen_error_does_not_end_the_watch():
 
 async def test_failures_are_those_of_who_knows_better():
     told = {"sam_decoder": "failed to read text proto"}
-    _, models, watch = watched({1: (A, A)}, failures=lambda: told)
+    _, models, watch = watched({1: (A, A)}, supervisor=Supervisor(lambda: told, lambda: None))
     await served(watch)
     assert models.failures == told
 
@@ -243,16 +244,21 @@ async def test_a_version_that_does_not_answer_leaves_the_older_one_serving():
     assert await served(watch) == ServedModel(1, A)
 
 
+def counting_supervisor():
+    restarts = []
+    return Supervisor(dict, lambda: restarts.append(1)), restarts
+
+
 async def test_a_model_that_leaves_clicks_unanswered_goes_out_of_service_until_it_has_answered():
-    revived = []
-    _, models, watch = watched({1: (A, A)}, hang=0.05, revive=lambda: revived.append(1))
+    supervisor, restarts = counting_supervisor()
+    _, models, watch = watched({1: (A, A)}, hang=0.05, supervisor=supervisor)
     await served(watch)
     with models._progress.asked("sam_decoder"):
         await watch.look()
         assert models.current.version == 1
         await asyncio.sleep(0.06)
         await watch.look()
-    assert revived == [1]
+    assert restarts == [1]
     with pytest.raises(NoModelInService, match=r"sam_decoder left clicks without an answer for 0\.05 seconds"):
         _ = models.current
     assert (await served(watch)).version == 1
@@ -270,19 +276,19 @@ async def test_the_encoder_of_a_server_that_nobody_can_start_anew_must_answer_be
 
 
 async def test_a_server_that_does_not_answer_at_all_is_started_anew():
-    revived = []
-    inference, _, watch = watched({1: (A, A)}, hang=0.05, revive=lambda: revived.append(1))
+    supervisor, restarts = counting_supervisor()
+    inference, _, watch = watched({1: (A, A)}, hang=0.05, supervisor=supervisor)
     await served(watch)
     inference.error = TritonUnavailable("frozen")
     await watch.look()
-    assert revived == []
+    assert restarts == []
     await asyncio.sleep(0.06)
     await watch.look()
-    assert revived == [1]
+    assert restarts == [1]
 
 
 async def test_a_model_whose_askers_have_all_gone_is_asked_whether_it_hangs(monkeypatch):
-    monkeypatch.setattr(service, "_SUSPICIOUS_SECONDS", 0.01)
+    monkeypatch.setattr(progress, "_SUSPICIOUS_SECONDS", 0.01)
     _, models, watch = watched({1: (A, A)}, hang=0.05)
     await served(watch)
     with contextlib.suppress(asyncio.CancelledError), models._progress.asked("sam_decoder"):
@@ -290,5 +296,5 @@ async def test_a_model_whose_askers_have_all_gone_is_asked_whether_it_hangs(monk
     await asyncio.sleep(0.02)
     await watch.look()
     await watch._probing
-    assert models._progress.silent(0) == set(), "it answered"
+    assert models._progress.given_up() == set(), "it answered"
     assert models.current.version == 1

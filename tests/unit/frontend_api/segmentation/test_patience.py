@@ -32,13 +32,13 @@ def _hurried(monkeypatch):
 
 async def test_a_server_that_died_is_asked_until_it_is_back():
     server = Server(TritonUnavailable("dead"), TritonUnavailable("dead"), "masks")
-    assert await PatientInference(server, Progress(), 10).decode(1, None, None) == "masks"
+    assert await PatientInference(server, Progress(60), 10).decode(1, None, None) == "masks"
     assert server.asked == 3
 
 
 async def test_a_server_that_stays_away_is_given_up_and_then_fails_at_once():
     server = Server(TritonUnavailable("dead"))
-    inference = PatientInference(server, Progress(), 0.02)
+    inference = PatientInference(server, Progress(60), 0.02)
     with pytest.raises(TritonUnavailable):
         await inference.decode(1, None, None)
     asked = server.asked
@@ -52,12 +52,12 @@ async def test_a_server_that_stays_away_is_given_up_and_then_fails_at_once():
 async def test_what_no_waiting_mends_is_told_at_once(error):
     server = Server(error, "masks")
     with pytest.raises(type(error)):
-        await PatientInference(server, Progress(), 10).decode(1, None, None)
+        await PatientInference(server, Progress(60), 10).decode(1, None, None)
 
 
 async def test_a_request_that_alone_cannot_be_answered_is_given_up():
     server = Server(TritonUnavailable("this one"))
-    inference = PatientInference(server, Progress(), 10)
+    inference = PatientInference(server, Progress(60), 10)
     alone = asyncio.create_task(inference.decode(1, None, None))
     await asyncio.sleep(0)
     server.answers = ["masks", TritonUnavailable("this one")]
