@@ -23,4 +23,4 @@ WORKDIR /data
 VOLUME /data
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health/live')"]
-CMD ["uvicorn", "frontend_api.main:app", "--host", "0.0.0.0", "--port", "8000"]
+CMD ["uvicorn", "frontend_api.main:app", "--http", "frontend_api.main:protocol", "--host", "0.0.0.0", "--port", "8000"]

@@ -72,6 +72,19 @@ class Settings(BaseSettings):
     )
     max_points: int = Field(512, gt=0, description="most points in one prompt")
 
+    max_connections: int = Field(1000, gt=0, description="connections open at once; further ones get 503")
+    max_connections_by_address: int = Field(
+        500, gt=0, description="connections open at once from one address, such as that of a proxy"
+    )
+    head_timeout_seconds: float = Field(20.0, gt=0, description="longest time for a request's head to arrive, else 408")
+    body_least_rate: int = Field(
+        1000, ge=0, description="bytes per second, over 10 s, at which a request's body must arrive, else 408"
+    )
+    write_timeout_seconds: float = Field(
+        30.0, gt=0, description="longest time for a client to take what is on its way, before it is cut off"
+    )
+    idle_timeout_seconds: float = Field(5.0, gt=0, description="how long a connection may wait for its next request")
+
     pixel_cache_bytes: int = Field(256 * 2**20, ge=0, description="memory for decoded images")
     embedding_cache_bytes: int = Field(128 * 2**20, ge=0, description="memory for embeddings, 4 MiB each")
     max_concurrent_clicks: int = Field(64, gt=0, description="clicks admitted at once; further ones get 503")

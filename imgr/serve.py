@@ -15,6 +15,7 @@ import uvloop
 from rich.console import Console
 
 from frontend_api.allocator import keep_freed_memory
+from frontend_api.connections import bounded_protocol, raise_file_limit
 from frontend_api.logs import configure_logs
 from frontend_api.settings import Settings
 from imgr.configuration import read_settings, with_own_triton
@@ -71,6 +72,7 @@ def serve(
 async def _serve(
     console: Console, settings: Settings, host: str, port: int, ports: TritonPorts | None, ready_timeout: float
 ) -> None:
+    raise_file_limit()
     failures = Failures(settings.model_repository)
     hung = asyncio.Event()
 
@@ -86,6 +88,7 @@ async def _serve(
             host,
             port,
             factory=True,
+            http=bounded_protocol(settings),
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=_FINISH_SECONDS,

@@ -106,10 +106,19 @@ class Adapter(Process):
     def __init__(self, tritons, store: str, log: Path, credentials=None, **settings):
         port = free_port()
         super().__init__(
-            ["uvicorn", "frontend_api.main:app", "--host", "127.0.0.1", "--port", str(port)],
+            [
+                "uvicorn",
+                "frontend_api.main:app",
+                "--http",
+                "frontend_api.main:protocol",
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+            ],
             f"http://127.0.0.1:{port}",
             log,
             {"IMGR_TRITON_URL": ",".join(f"127.0.0.1:{port}" for port in tritons), "IMGR_STORE": store}
             | (credentials or {})
             | {f"IMGR_{name.upper()}": str(value) for name, value in settings.items()},
-        )
+        )  # fmt: skip
