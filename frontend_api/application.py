@@ -24,6 +24,7 @@ from frontend_api.services import Services, open_services
 from frontend_api.settings import Settings
 from frontend_api.storage.object_store import disk_of
 
+_LOGITS_BYTES = 256 * 1024  # of a mask prompt, as an earlier answer gave it
 _POINT_BYTES = 256  # of a point and its label, indented and escaped in a form: at most about half of this
 
 
@@ -75,7 +76,7 @@ def create_app(settings: Settings, inference: Inference | None = None, superviso
         BodyLimit,
         max_bytes=settings.max_upload_bytes,
         # It is parsed on the event loop, where everybody else waits for it.
-        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES},
+        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES + _LOGITS_BYTES},
     )
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, refuse=partial(refusal, metrics=metrics))

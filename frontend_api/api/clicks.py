@@ -1,6 +1,7 @@
 """``POST /api/run``."""
 
 import asyncio
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request, Response
@@ -9,6 +10,7 @@ from frontend_api.api.body import read_fields
 from frontend_api.api.dependencies import HeldDep, ServicesDep
 from frontend_api.api.paced_response import PacedResponse
 from frontend_api.api.schemas import RunAnswer, error_answers, run_request_body
+from frontend_api.masks.candidates import PictureFormat
 from frontend_api.segmentation.clicks import ScoredCandidate
 from frontend_api.segmentation.run_request import RunRequest
 
@@ -22,7 +24,7 @@ router = APIRouter(prefix="/api")
     openapi_extra=run_request_body(),
 )
 async def run(request: Request, services: ServicesDep, held: HeldDep) -> Response:
-    """Answer a click with SAM's three candidates, best score first."""
+    """Answer a click with SAM's candidates, best score first: three cut-outs and masks unless asked for otherwise."""
     asked = RunRequest.parse(await read_fields(request), services.settings)
     # Only now does it take a place: a client may send its body as slowly as it likes.
     held.enter_context(services.click_places.admit())
@@ -32,7 +34,7 @@ async def run(request: Request, services: ServicesDep, held: HeldDep) -> Respons
         await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
             return Response(status_code=499)  # nobody reads it
-        body = _body(work.result())
+        body = _body(work.result(), asked.format)
     finally:
         work.cancel()
         gone.cancel()
@@ -47,21 +49,28 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _body(candidates: list[ScoredCandidate]) -> bytes:
-    return orjson.dumps(
-        {
-            "results": [
-                {
-                    "masked_image": _data_uri(scored.cutout),
-                    "mask": _data_uri(scored.mask),
-                    "score": scored.score,
-                }
-                for scored in candidates
-            ]
-        }
-    )
+def _body(candidates: list[ScoredCandidate], picture_format: PictureFormat) -> bytes:
+    return orjson.dumps({"results": [_result(scored, picture_format) for scored in candidates]})
 
 
-def _data_uri(png: bytes) -> orjson.Fragment:
+def _result(scored: ScoredCandidate, picture_format: PictureFormat) -> dict[str, Any]:
+    logits = None if scored.logits is None else {"data": _text(scored.logits), "identity": scored.identity}
+    fields = {
+        "masked_image": _data_uri(scored.cutout, picture_format),
+        "mask": _data_uri(scored.mask, PictureFormat.PNG),
+        "score": scored.score,
+        "polygons": scored.polygons,
+        "rle": scored.rle,
+        "logits": logits,
+        "measures": scored.measures,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _data_uri(picture: bytes | None, picture_format: PictureFormat) -> orjson.Fragment | None:
+    return None if picture is None else _text(b"data:image/" + picture_format.encode() + b";base64," + picture)
+
+
+def _text(value: bytes) -> orjson.Fragment:
     # Base64 needs no escaping: a fragment spares the scan for characters that do.
-    return orjson.Fragment(b'"data:image/png;base64,' + png + b'"')
+    return orjson.Fragment(b'"' + value + b'"')

@@ -29,22 +29,59 @@ class ImageAnswer(UploadAnswer):
     embedding_ready: bool = Field(description="whether a click would be answered without the encoder")
 
 
-class CandidateAnswer(BaseModel):
-    """One of SAM's three candidates."""
+class PolygonAnswer(BaseModel):
+    """A part of a mask, as corners [x, y] in pixels of the image; pixel (x, y) covers x…x + 1 and y…y + 1."""
 
-    masked_image: str = Field(
-        description="RGBA PNG as a data URI, cropped to the bounding box of non-zero alpha",
+    outer: list[tuple[int, int]] = Field(examples=[[[10, 10], [60, 10], [60, 40], [10, 40]]])
+    holes: list[list[tuple[int, int]]]
+
+
+class RunLengthsAnswer(BaseModel):
+    """A mask in COCO's compressed run lengths, as pycocotools reads and writes them."""
+
+    size: tuple[int, int] = Field(description="height and width", examples=[[1200, 1800]])
+    counts: str
+
+
+class LogitsAnswer(BaseModel):
+    """A mask as SAM itself saw it; the field `logits` of a further click takes it back."""
+
+    data: str = Field(description="base64 of float16 256×256, row by row, little-endian; positive is foreground")
+    identity: str = Field(description="of the model that made them", examples=["vit_b/fp32/3f9a5c0e1b2d4f68"])
+
+
+class MeasuresAnswer(BaseModel):
+    """What is measured of SAM's mask, unfeathered."""
+
+    bbox: tuple[int, int, int, int] = Field(description="x, y, width, height", examples=[[10, 10, 50, 30]])
+    area: int = Field(description="pixels", examples=[1500])
+    stability: float = Field(description="0…1: IoU of the masks at logits above +1 and above −1", examples=[0.97])
+
+
+class CandidateAnswer(BaseModel):
+    """One of SAM's candidates, in the forms that were asked for."""
+
+    masked_image: str | None = Field(
+        None,
+        description="RGBA PNG or WebP as a data URI, by default cropped to the box of non-zero alpha",
         examples=["data:image/png;base64,iVBORw0KGgo…"],
     )
-    mask: str = Field(
+    mask: str | None = Field(
+        None,
         description="grey PNG as a data URI, size of the image, white on black, soft at the edges",
         examples=["data:image/png;base64,iVBORw0KGgo…"],
     )
-    score: float = Field(description="SAM's predicted IoU", examples=[0.95])
+    score: float = Field(
+        description="SAM's predicted IoU: its own estimate, which can lie a little outside 0…1", examples=[0.95]
+    )
+    polygons: list[PolygonAnswer] | None = Field(None, description="outlines of SAM's mask, largest part first")
+    rle: RunLengthsAnswer | None = None
+    logits: LogitsAnswer | None = None
+    measures: MeasuresAnswer | None = None
 
 
 class RunAnswer(BaseModel):
-    """The three candidates, best score first."""
+    """The candidates, best score first."""
 
     results: list[CandidateAnswer]
 
@@ -93,11 +130,16 @@ def run_request_body() -> dict[str, Any]:
         "points": {
             "type": "string",
             "description": "JSON",
-            "default": "[]",
             "examples": ['[{"x": 512, "y": 340}]'],
         },
-        "labels": {"type": "string", "description": "JSON", "default": "[]", "examples": ["[1]"]},
-        "box": {"type": "string", "description": "JSON", "examples": ["[100, 100, 400, 300]"]},
+        "labels": {"type": "string", "description": "JSON, or 1, 0", "examples": ["[1]"]},
+        "box": {"type": "string", "description": "JSON, or 100, 100, 400, 300", "examples": ["[100, 100, 400, 300]"]},
+        "outputs": {
+            "type": "string",
+            "description": "JSON, or names separated by commas",
+            "examples": ["rle,measures"],
+        },
+        "logits": {"type": "string", "description": "JSON"},
     }
     form["example"] = {**schema["example"], "points": '[{"x": 512, "y": 340}]', "labels": "[1]"}
     return {

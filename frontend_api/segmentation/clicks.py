@@ -11,7 +11,10 @@ from pybase64 import b64encode
 
 from frontend_api.errors import ClickTimeout, InvalidRequest
 from frontend_api.images.prompts import Prompt, mask_prompt_logits, require_inside, to_model_prompt
-from frontend_api.masks.candidates import render
+from frontend_api.masks.candidates import Output, render
+from frontend_api.masks.measures import Measures
+from frontend_api.masks.polygons import Polygon
+from frontend_api.masks.rle import RunLengths
 from frontend_api.metrics import Metrics
 from frontend_api.segmentation.mask_decoder import MaskDecoder
 from frontend_api.segmentation.pixels import Pixels
@@ -22,17 +25,27 @@ from frontend_api.storage.image_store import ImageRecord, ImageStore, ImageType
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidate:
-    """A rendered candidate.
+    """A rendered candidate; what was not asked for is None.
 
     Attributes:
-        mask: grey PNG of the image's size, in base64.
-        cutout: RGBA PNG, in base64.
         score: SAM's predicted IoU.
+        identity: of the model that drew it.
+        mask: grey PNG of the image's size, in base64.
+        cutout: RGBA PNG or WebP, in base64.
+        logits: float16 256×256, in base64.
+        polygons: outlines in pixels of the image.
+        rle: COCO's run lengths.
+        measures: box, area and stability.
     """
 
-    mask: bytes
-    cutout: bytes
     score: float
+    identity: str
+    mask: bytes | None
+    cutout: bytes | None
+    logits: bytes | None
+    polygons: list[Polygon] | None
+    rle: RunLengths | None
+    measures: Measures | None
 
 
 class Segmenter:
@@ -60,7 +73,7 @@ class Segmenter:
         self._timeout = timeout
 
     async def candidates(self, request: RunRequest) -> list[ScoredCandidate]:
-        """Return SAM's three candidates, best score first.
+        """Return SAM's candidates, best score first, as many and in such forms as are asked for.
 
         Raises ImageNotFound, InvalidRequest, InvalidPrompt, ClickTimeout and what the inference raises.
         """
@@ -78,20 +91,25 @@ class Segmenter:
         if record.type is not ImageType.ORIGINAL:
             raise InvalidRequest(f"{request.original_image_id} is a mask; original_image_id must name an original")
         prompt = to_model_prompt(await self._prompt(request, record), record.height, record.width)
-        masks = await self._decoder.decode(request.original_image_id, prompt)
-        pixels = await self._pixels.get(request.original_image_id)
-        order = np.argsort(-masks.scores, kind="stable")
+        identity = None if request.logits is None else request.logits.identity
+        masks = await self._decoder.decode(request.original_image_id, prompt, identity)
+        rendering, size = request.rendering, (record.height, record.width)
+        pixels = None
+        if Output.CUTOUT in rendering.outputs:
+            pixels = await self._pixels.get(request.original_image_id)
+        order = np.argsort(-masks.scores, kind="stable")[: request.candidates]
 
         def scored(index: int) -> ScoredCandidate:
-            candidate = render(
-                pixels,
-                masks.logits[index],
-                method=request.feather_method,
-                width=request.feather_width,
-                stage=self._workers.stage,
-            )
+            candidate = render(pixels, size, masks.logits[index], rendering, self._workers.stage)
             return ScoredCandidate(
-                b64encode(candidate.mask_png), b64encode(candidate.cutout_png), float(masks.scores[index])
+                float(masks.scores[index]),
+                masks.identity,
+                _base64(candidate.mask),
+                _base64(candidate.cutout),
+                None if candidate.logits is None else b64encode(candidate.logits.tobytes()),
+                candidate.polygons,
+                candidate.rle,
+                candidate.measures,
             )
 
         rank = record.width * record.height  # a small click does not wait for large ones
@@ -103,6 +121,8 @@ class Segmenter:
         box = None if request.box is None else np.array(request.box, np.float64)
         prompt = Prompt(request.coordinates, np.array(request.labels, np.int32), box)
         require_inside(prompt, record.height, record.width)
+        if request.logits is not None:
+            return replace(prompt, mask=request.logits.values)
         if request.mask_image_id is None:
             return prompt
         return replace(prompt, mask=await self._mask(request.mask_image_id, record))
@@ -113,3 +133,7 @@ class Segmenter:
             raise InvalidRequest(f"{mask_id} is an original; mask_image_id must name an upload with image_type=mask")
         mask = (await self._pixels.decode_mask(await self._store.original(mask_id))).pixels
         return await self._workers.run(None, mask_prompt_logits, mask, record.height, record.width)
+
+
+def _base64(picture: bytes | None) -> bytes | None:
+    return None if picture is None else b64encode(picture)

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from frontend_api.errors import InvalidAnswer, NoModelInService, VersionGone
+from frontend_api.errors import InvalidAnswer, InvalidPrompt, NoModelInService, VersionGone
 from frontend_api.images.prompts import ModelPrompt
 from frontend_api.inference import Masks
 from frontend_api.metrics import Metrics
@@ -24,14 +24,24 @@ class MaskDecoder:
         self._embeddings = embeddings
         self._metrics = metrics
 
-    async def decode(self, image_id: UUID, prompt: ModelPrompt) -> Masks:
+    async def decode(self, image_id: UUID, prompt: ModelPrompt, identity: str | None = None) -> Masks:
         """Decode a prompt with embedding and decoder of one checkpoint, however the models change meanwhile.
 
-        Raises ImageNotFound, InvalidAnswer, NoModelInService and what the inference raises.
+        Args:
+            image_id: of an original.
+            prompt: where it points.
+            identity: of the model whose logits are part of the prompt, if any are.
+
+        Raises InvalidPrompt where another model serves than made the logits, ImageNotFound, InvalidAnswer,
+        NoModelInService and what the inference raises.
         """
         model = await self._models.in_service()
         contradiction = ""
         for _ in range(_ATTEMPTS):
+            if identity not in {None, model.identity}:
+                raise InvalidPrompt(
+                    f"the logits were made by {identity}, but {model.identity} serves now; click again without them"
+                )
             try:
                 with self._metrics.stage("embedding"):
                     embedding = await self._embeddings.get(image_id, model)

@@ -1,8 +1,12 @@
 """The kinds of values that requests carry, each with the sentence that refuses what is none."""
 
 import reprlib
+from functools import cached_property
 from typing import Annotated, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+from pybase64 import b64decode
 from pydantic import (
     AfterValidator,
     AllowInfNan,
@@ -15,11 +19,16 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
+    model_validator,
 )
 
-from frontend_api.errors import InvalidField, InvalidPrompt, ServiceError
+from frontend_api.errors import InvalidField, InvalidPrompt, InvalidRequest, ServiceError
+from frontend_api.images.prompts import MASK_SIDE
+from frontend_api.masks.candidates import Crop, Output, PictureFormat
 from frontend_api.masks.feathering import FeatherMethod
 from frontend_api.settings import Settings
+
+_LOGITS_LENGTH = 4 * -(-2 * MASK_SIDE * MASK_SIDE // 3)  # of their base64
 
 # A client's value may be nested more deeply than Python's own repr can follow.
 _short = reprlib.Repr()
@@ -96,6 +105,48 @@ Width = Annotated[
     Number,
     Field(ge=0, le=256),
     or_refused("feather_width must be a number from 0 to 256 pixels"),
+]
+
+
+Outputs = Annotated[
+    frozenset[Output],
+    Field(min_length=1),
+    or_refused(f"outputs must be a list of some of {', '.join(Output)}", InvalidRequest),
+    WithJsonSchema({"type": "array", "items": {"enum": list(Output)}, "minItems": 1, "uniqueItems": True}),
+]
+Count = Annotated[int, Strict(), Field(ge=1, le=3), or_refused("candidates must be 1, 2 or 3", InvalidRequest)]
+Format = Annotated[
+    PictureFormat, BeforeValidator(_text), or_refused(f"format must be {' or '.join(PictureFormat)}", InvalidRequest)
+]
+Quality = Annotated[
+    int, Strict(), Field(ge=1, le=100), or_refused("quality must be a whole number from 1 to 100", InvalidRequest)
+]
+CropTo = Annotated[Crop, BeforeValidator(_text), or_refused(f"crop must be {' or '.join(Crop)}", InvalidRequest)]
+
+
+class LogitsPrompt(BaseModel):
+    """What ``outputs: ["logits"]`` answered: an earlier mask as SAM itself saw it."""
+
+    data: str = Field(max_length=_LOGITS_LENGTH, description="base64 of float16 256×256, row by row, little-endian")
+    identity: str = Field(max_length=64, description="of the model that made them")
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """The logits, ``(256, 256)``. Raises ValueError."""
+        values = np.frombuffer(b64decode(self.data, validate=True), "<f2").astype(np.float32)
+        if not np.isfinite(values).all():
+            raise ValueError("not finite")
+        return values.reshape(MASK_SIDE, MASK_SIDE)
+
+    @model_validator(mode="after")
+    def _decodable(self) -> "LogitsPrompt":
+        _ = self.values
+        return self
+
+
+Logits = Annotated[
+    LogitsPrompt,
+    or_refused('logits must be what an earlier answer held: {"data": base64 of float16 256×256, "identity": "…"}'),
 ]
 
 

@@ -3,6 +3,7 @@
 A form brings lists and numbers as JSON strings, JSON brings them as they are; both mean the same.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from uuid import UUID
@@ -14,11 +15,29 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from starlette.datastructures import UploadFile
 
 from frontend_api.errors import InvalidField, InvalidPrompt
+from frontend_api.masks.candidates import Crop, Output, PictureFormat, Rendering
 from frontend_api.masks.feathering import FeatherMethod
-from frontend_api.segmentation.request_fields import APoint, Box, Label, Method, Width, short_list, shown, uuid_of
+from frontend_api.segmentation.request_fields import (
+    APoint,
+    Box,
+    Count,
+    CropTo,
+    Format,
+    Label,
+    Logits,
+    Method,
+    Outputs,
+    Quality,
+    Width,
+    short_list,
+    shown,
+    uuid_of,
+)
 from frontend_api.settings import Settings
 
-_JSON_FIELDS = {"points", "labels", "box", "feather_width"}
+_JSON_FIELDS = {"points", "labels", "box", "feather_width", "outputs", "candidates", "quality", "logits"}
+_NUMBERS = re.compile(r"[-+.\deE]+(\s*,\s*[-+.\deE]+)*")
+_WORDS = re.compile(r"\w+(\s*,\s*\w+)*")
 
 
 class RunRequest(BaseModel):
@@ -46,11 +65,25 @@ class RunRequest(BaseModel):
         description="SAM's mask prompt: an upload with image_type=mask, white inside, of the image's aspect ratio; "
         "the mask of an earlier answer fits",
     )
+    logits: Logits | None = Field(
+        None, description="SAM's mask prompt, exact: the logits of an earlier answer, to refine it with further points"
+    )
     # Factories, so that OpenAPI names no default: it is the operator's.
     feather_method: Method = Field(
         default_factory=lambda: FeatherMethod.EASE_OUT_POWER, description="profile of the soft edge"
     )
     feather_width: Width = Field(default_factory=lambda: 10.0, description="width of the soft edge in pixels")
+    outputs: Outputs = Field(
+        default_factory=lambda: frozenset({Output.CUTOUT, Output.MASK}),
+        description="what each candidate is answered as; nothing else is computed. Default: cutout and mask",
+    )
+    candidates: Count = Field(default_factory=lambda: 3, description="how many, best first. Default: 3")
+    format: Format = Field(default_factory=lambda: PictureFormat.PNG, description="of cut-outs. Default: png")
+    quality: Quality = Field(default_factory=lambda: 80, description="of cut-outs in WebP. Default: 80")
+    crop: CropTo = Field(
+        default_factory=lambda: Crop.OBJECT,
+        description="cut-outs cut to the object, or in the frame of the image. Default: object",
+    )
 
     @classmethod
     def parse(cls, fields: Mapping[str, Any], settings: Settings) -> "RunRequest":
@@ -69,9 +102,16 @@ class RunRequest(BaseModel):
             raise InvalidPrompt(
                 f"there are {len(self.points)} points but {len(self.labels)} labels; give one label for each point"
             )
-        if not self.points and self.box is None and self.mask_image_id is None:
+        if self.logits is not None and self.mask_image_id is not None:
+            raise InvalidPrompt("logits and mask_image_id are both mask prompts; give one of them")
+        if not self.points and self.box is None and self.mask_image_id is None and self.logits is None:
             raise InvalidPrompt("the request holds no prompt: give at least one point, a box or a mask_image_id")
         return self
+
+    @property
+    def rendering(self) -> Rendering:
+        """What to make of each candidate."""
+        return Rendering(self.outputs, self.feather_method, self.feather_width, self.format, self.quality, self.crop)
 
     @property
     def coordinates(self) -> NDArray[np.float64]:
@@ -80,6 +120,11 @@ class RunRequest(BaseModel):
 
 
 def _from_json(name: str, value: str) -> Any:
+    # A person types 1, 0 and not [1, 0].
+    if name in {"labels", "box"} and _NUMBERS.fullmatch(value):
+        value = f"[{value}]"
+    if name == "outputs" and _WORDS.fullmatch(value):
+        return [word.strip() for word in value.split(",")]
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:

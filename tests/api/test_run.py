@@ -149,10 +149,10 @@ def test_a_deeply_nested_value_is_refused_in_a_short_sentence(client, name, cont
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded"])
 def test_a_body_far_longer_than_any_prompt_is_413_although_an_upload_may_be_longer(client, kind, declared):
-    body = b'{"labels": [' + b"1, " * 100_000 + b"1]}"
+    body = b'{"labels": [' + b"1, " * 200_000 + b"1]}"
     answer = client.post("/api/run", content=body if declared else iter([body]), headers={"content-type": kind})
     assert answer.status_code == 413
-    assert answer.json() == {"detail": "the request body exceeds the limit of 131072 bytes"}
+    assert answer.json() == {"detail": "the request body exceeds the limit of 393216 bytes"}
 
 
 @pytest.mark.parametrize("count", [512, 2000])
