@@ -50,6 +50,7 @@ def test_geometry_needs_no_pixels(client, upload, monkeypatch):
         raise AssertionError("pixels were asked for")
 
     image_id = upload()
+    results(client, image_id)  # the encoder needs them
     monkeypatch.setattr("frontend_api.segmentation.pixels.Pixels.get", fail)
     (result,) = results(client, image_id, outputs="polygons", candidates="1")
     assert result["polygons"]
