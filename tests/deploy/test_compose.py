@@ -163,6 +163,7 @@ NOT_OF_THE_HOST = {
     "IMGR_MODEL_REPOSITORY",
     "IMGR_STORE",
     "IMGR_LOG_FORMAT",
+    "IMGR_SAM_CHECKPOINT_PATH",  # `imgr serve` alone exports
 }
 
 
