@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.export import Dim
@@ -19,6 +19,7 @@ from export.errors import IncompatibleGraph
 from export.networks.decoder import Decoder
 from export.networks.encoder import Encoder
 from export.networks.sam import GRID, IMAGE_SIZE, WIDTH
+from export.rewriting import cut_padding, transpose_weights
 
 # Triton 24.10 carries ONNX Runtime 1.19, which reads opset 21 and IR 10.
 OPSET = 20
@@ -46,8 +47,8 @@ def encoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Mo
     return _trace(Encoder(sam, identity), inputs, ["image_embeddings", "identity"], metadata)
 
 
-def decoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Model:
-    """Return `sam_decoder`; see `Decoder.forward` for its interface."""
+def decoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str], *, branching: bool = True) -> ir.Model:
+    """Return `sam_decoder`; see `Decoder` for its interface and for what branching means."""
     inputs = [
         InputSpec("image_embeddings", torch.zeros(2, WIDTH, GRID, GRID), {0: "batch"}),
         InputSpec("point_coords", torch.zeros(2, 4, 2), {0: "batch", 1: "points"}),
@@ -55,7 +56,13 @@ def decoder_graph(sam: Sam, identity: str, metadata: Mapping[str, str]) -> ir.Mo
         InputSpec("mask_input", torch.zeros(2, 1, 4 * GRID, 4 * GRID), {0: "batch"}),
         InputSpec("has_mask_input", torch.zeros(2, 1), {0: "batch"}),
     ]
-    return _trace(Decoder(sam, identity), inputs, ["low_res_masks", "iou_predictions", "identity"], metadata)
+    decoder = Decoder(sam, identity, branching=branching)
+    model = _trace(decoder, inputs, ["low_res_masks", "iou_predictions", "identity"], metadata)
+    if branching:
+        transpose_weights(model)
+        cut_padding(model)
+        RemoveUnusedNodesPass()(model)  # and what they took
+    return model
 
 
 def save(model: ir.Model, path: Path) -> None:

@@ -61,7 +61,8 @@ class PreparedExport:
         job.progress(f"Writing the encoder of {self._checkpoint.architecture}", 0.15)
         encoder = encoder_graph(sam, self.identity, metadata)
         job.progress("Writing the decoder", 0.3)
-        decoder = decoder_graph(sam, self.identity, metadata)
+        # Graphs in fp16 are for GPUs, which a branch makes wait.
+        decoder = decoder_graph(sam, self.identity, metadata, branching=job.precision != "fp16")
         for graph, file in ((encoder, full.encoder), (decoder, full.decoder)):
             if file in (final.encoder, final.decoder):
                 store_exact_halves(graph)

@@ -1,42 +1,58 @@
 """The graph that turns an embedding and prompts into three candidate masks.
 
 The same network as `segment_anything`'s PromptEncoder, TwoWayTransformer and MaskDecoder (A. Kirillov et al.,
-"Segment Anything", arXiv 2304.02643), with three differences in form:
+"Segment Anything", arXiv 2304.02643), with differences in form:
 
 * every input has a batch axis, so requests about different images share a batch;
 * points labelled PADDING are masked out of every attention, so requests of different lengths share a batch;
 * pixels stay tokens, [B, pixels, channels], to the end: the 2 × 2 convolutions of stride 2 are then matrix
-  products, and LayerNorm2d is LayerNorm, which ONNX has as one operator.
+  products, and LayerNorm2d is LayerNorm, which ONNX has as one operator;
+* what the prompt makes superfluous is not computed, and few tokens attend to pixels that are not projected.
 """
 
 import math
-from typing import cast
+from collections.abc import Callable
+from typing import TypeVar, cast
 
 import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam
-from segment_anything.modeling.transformer import Attention
+from segment_anything.modeling import Sam
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export.networks.attention import absorbed, attend, negative, negative_absorbed
+from export.networks.convolutions import MaskDownscaling, Upscaling
 from export.networks.identity import IdentityConstant
-from export.networks.norm import token_norm
 from export.networks.sam import GRID, IMAGE_SIZE
 
 NOT_A_POINT = -1
 PADDING = -2
+# Points, above which pixels are projected: the absorbed form costs more with every token.
+MOST_ABSORBED = 12
 _CANDIDATES = slice(1, 4)  # mask token 0 is the single-mask output, which is never asked for
+_ANSWERING = [0, 2, 3, 4]  # tokens whose state after the last attention counts: the scores' and the candidates'
+
+T = TypeVar("T")
 
 
 class Decoder(nn.Module):
-    """SAM's prompt encoder, two-way transformer and mask decoder, batch-first."""
+    """SAM's prompt encoder, two-way transformer and mask decoder, batch-first.
+
+    Args:
+        sam: the network.
+        identity: what the graph answers that it is.
+        branching: whether the graph decides by the prompt what to compute, which spares a CPU half of the work and
+            makes a GPU wait: padding is cut off, masks are read only where there is one in the batch, and attention
+            has the form that is cheaper for so many points.
+    """
 
     frequencies: Tensor
     label_embeddings: Tensor
     output_tokens: Tensor
     no_mask: Tensor
 
-    def __init__(self, sam: Sam, identity: str) -> None:
+    def __init__(self, sam: Sam, identity: str, *, branching: bool = True) -> None:
         super().__init__()
+        self.branching = branching
         prompts, masks = sam.prompt_encoder, sam.mask_decoder
         self.identity = IdentityConstant(identity)
         self.register_buffer("frequencies", prompts.pe_layer.positional_encoding_gaussian_matrix)
@@ -77,17 +93,27 @@ class Decoder(nn.Module):
         padding = functional.pad(point_labels == PADDING, (len(self.output_tokens), 0))
         attention_bias = torch.where(padding, -math.inf, 0.0)[:, None, None]
 
-        pixels = image_embeddings.flatten(2).transpose(1, 2)
-        has_mask = has_mask_input[:, :, None] > 0.5
-        # Selected, not weighted: 0 × NaN would still be NaN.
-        pixels = pixels + torch.where(has_mask, self.mask_downscaling(mask_input), self.no_mask)
-
+        pixels = self._with_mask(image_embeddings.flatten(2).transpose(1, 2), mask_input, has_mask_input)
         tokens, pixels = self._transform(tokens, pixels, attention_bias)
         return (
-            self._draw(tokens[:, 1:][:, _CANDIDATES], self.upscaling(pixels)),
+            self._draw(tokens[:, 1:], self.upscaling(pixels)),
             self.iou_head(tokens[:, 0])[:, _CANDIDATES],
             self.identity(image_embeddings),
         )
+
+    def _with_mask(self, pixels: Tensor, mask: Tensor, has_mask: Tensor) -> Tensor:
+        """Add to pixels [B,4096,256] what masks [B,1,256,256] say, or that there is none, by has_mask [B,1]."""
+
+        def some(pixels: Tensor, mask: Tensor, has_mask: Tensor) -> Tensor:
+            # Selected, not weighted: 0 × NaN would still be NaN.
+            return pixels + torch.where(has_mask[:, :, None] > 0.5, self.mask_downscaling(mask), self.no_mask)
+
+        def none(pixels: Tensor, *_: Tensor) -> Tensor:
+            return pixels + self.no_mask
+
+        if not self.branching:
+            return some(pixels, mask, has_mask)
+        return _choose((has_mask > 0.5).any(), some, none, (pixels, mask, has_mask))
 
     def _encode_positions(self, coords: Tensor) -> Tensor:
         """Random Fourier features of (x, y) in 0…1: […,2] → […,256]."""
@@ -108,25 +134,59 @@ class Decoder(nn.Module):
         return self._encode_positions(torch.stack([x, y], dim=-1))
 
     def _transform(self, tokens: Tensor, pixels: Tensor, attention_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Let tokens [B,T,256] and pixels [B,4096,256] attend to each other; attention_bias is [B,1,1,T]."""
+        """Let tokens [B,T,256] and pixels [B,4096,256] attend to each other; attention_bias is [B,1,1,T].
+
+        Returns:
+            the tokens that answer, [B,4,256], and the pixels.
+        """
         token_pe, pixel_pe = tokens, self._pixel_positions()
+        operands = (tokens, pixels, pixel_pe, attention_bias)
+        if self.branching:
+            few = tokens.shape[1] - len(self.output_tokens) <= MOST_ABSORBED
+            tokens, pixels = _choose(few, self._absorbed_layers, self._projected_layers, operands)
+        else:
+            tokens, pixels = self._projected_layers(*operands)
+        tokens, token_pe = tokens[:, _ANSWERING], token_pe[:, _ANSWERING]
+        final = self.transformer.final_attn_token_to_image
+        tokens = tokens + absorbed(final, tokens + token_pe, pixels + pixel_pe, pixels)
+        return self.transformer.norm_final_attn(tokens), pixels
+
+    def _absorbed_layers(self, tokens: Tensor, pixels: Tensor, pixel_pe: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return self._layers(tokens, pixels, pixel_pe, bias, absorbed, negative_absorbed)
+
+    def _projected_layers(
+        self, tokens: Tensor, pixels: Tensor, pixel_pe: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self._layers(tokens, pixels, pixel_pe, bias, attend, negative)
+
+    def _layers(
+        self,
+        tokens: Tensor,
+        pixels: Tensor,
+        pixel_pe: Tensor,
+        bias: Tensor,
+        to_pixels: Callable[..., Tensor],
+        negative_from_pixels: Callable[..., Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        token_pe = tokens
         for number, layer in enumerate(self.transformer.layers):
             if number == 0:
-                tokens = _attend(layer.self_attn, tokens, tokens, tokens, attention_bias)
+                tokens = attend(layer.self_attn, tokens, tokens, tokens, bias)
             else:
                 query = tokens + token_pe
-                tokens = tokens + _attend(layer.self_attn, query, query, tokens, attention_bias)
+                tokens = tokens + attend(layer.self_attn, query, query, tokens, bias)
             tokens = layer.norm1(tokens)
-            tokens = tokens + _attend(layer.cross_attn_token_to_image, tokens + token_pe, pixels + pixel_pe, pixels)
+            placed = pixels + pixel_pe
+            tokens = tokens + to_pixels(layer.cross_attn_token_to_image, tokens + token_pe, placed, pixels)
             tokens = layer.norm2(tokens)
             tokens = layer.norm3(tokens + layer.mlp(tokens))
-            pixels = pixels + _attend(
-                layer.cross_attn_image_to_token, pixels + pixel_pe, tokens + token_pe, tokens, attention_bias
+            # Subtracted: for what is added before a normalisation ONNX Runtime takes an operator of its own, whose
+            # CPU kernel takes longer than both of them.
+            pixels = pixels - negative_from_pixels(
+                layer.cross_attn_image_to_token, placed, tokens + token_pe, tokens, bias
             )
             pixels = layer.norm4(pixels)
-        final = self.transformer.final_attn_token_to_image
-        tokens = tokens + _attend(final, tokens + token_pe, pixels + pixel_pe, pixels)
-        return self.transformer.norm_final_attn(tokens), pixels
+        return tokens, pixels
 
     def _draw(self, mask_tokens: Tensor, features: Tensor) -> Tensor:
         """[B,3,256], [B,65536,32] in the order of Upscaling → [B,3,256,256]."""
@@ -137,65 +197,10 @@ class Decoder(nn.Module):
         return masks.reshape(-1, len(self.hypernetworks), 4 * GRID, 4 * GRID)
 
 
-class Upscaling(nn.Module):
-    """Splits every pixel into sixteen: [B,4096,256] → [B,65536,32], quarters of quarters consecutive."""
-
-    def __init__(self, decoder: MaskDecoder) -> None:
-        super().__init__()
-        first, norm, _, second, _ = decoder.output_upscaling
-        self.first = _split_into_quarters(first)
-        self.norm = token_norm(norm)
-        self.second = _split_into_quarters(second)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """[B,4096,256] → [B,65536,32]."""
-        quarters = self.first(pixels).unflatten(-1, (4, -1)).flatten(1, 2)
-        quarters = functional.gelu(self.norm(quarters))
-        return functional.gelu(self.second(quarters).unflatten(-1, (4, -1)).flatten(1, 2))
-
-
-class MaskDownscaling(nn.Module):
-    """Turns a mask into something to add to the pixels: [B,1,256,256] → [B,4096,256]."""
-
-    def __init__(self, prompts: PromptEncoder) -> None:
-        super().__init__()
-        first, first_norm, _, second, second_norm, _, last = prompts.mask_downscaling
-        self.first, self.first_norm = _merge_quarters(first), token_norm(first_norm)
-        self.second, self.second_norm = _merge_quarters(second), token_norm(second_norm)
-        self.last = _merge_quarters(last)
-
-    def forward(self, mask: Tensor) -> Tensor:
-        """[B,1,256,256] → [B,4096,256]."""
-        cells = mask.reshape(-1, GRID, 2, 2, GRID, 2, 2).permute(0, 1, 4, 2, 5, 3, 6).reshape(-1, GRID * GRID, 4, 4)
-        cells = functional.gelu(self.first_norm(self.first(cells)))
-        cells = functional.gelu(self.second_norm(self.second(cells.flatten(2))))
-        return cast(Tensor, self.last(cells))
-
-
-def _attend(attention: Attention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Multi-head attention of segment_anything's `Attention`, with an additive bias on the scores."""
-    heads = attention.num_heads
-    q, k, v = (
-        project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
-        for project, x in ((attention.q_proj, q), (attention.k_proj, k), (attention.v_proj, v))
-    )
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
-    if bias is not None:
-        scores = scores + bias
-    return cast(Tensor, attention.out_proj((scores.softmax(-1) @ v).transpose(1, 2).flatten(2)))
-
-
-def _split_into_quarters(conv: nn.ConvTranspose2d) -> nn.Linear:
-    """Return the transposed 2 × 2 convolution of stride 2 as C → (row, column, C')."""
-    return _linear(conv.weight.permute(2, 3, 1, 0).flatten(0, 2), cast(Tensor, conv.bias).repeat(4))
-
-
-def _merge_quarters(conv: nn.Conv2d) -> nn.Linear:
-    """Return the convolution whose kernel is as large as its stride as (row, column, C) → C'."""
-    return _linear(conv.weight.permute(0, 2, 3, 1).flatten(1), cast(Tensor, conv.bias))
-
-
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.load_state_dict({"weight": weight.detach(), "bias": bias.detach()}, assign=True)
-    return layer
+def _choose(
+    condition: Tensor | bool, one: Callable[..., T], other: Callable[..., T], operands: tuple[Tensor, ...]
+) -> T:
+    """Return what one of two functions returns; a graph holds both and runs one."""
+    if torch.compiler.is_exporting():
+        return cast(T, torch.cond(condition, one, other, operands))
+    return (one if condition else other)(*operands)

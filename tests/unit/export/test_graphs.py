@@ -9,7 +9,7 @@ from export.checkpoint import load
 from export.errors import IncompatibleGraph
 from export.graphs import decoder_graph, refuse_incompatible, save, store_exact_halves
 from export.metadata import read_metadata
-from export.networks.decoder import Decoder
+from export.networks.decoder import PADDING, Decoder
 from export.verification import open_graph
 from models.seeded import SMALL, random_sam, write_checkpoint
 
@@ -85,6 +85,51 @@ def test_an_encoder_answers_each_image_of_a_batch_as_if_it_were_alone(exported):
     for row in range(3):
         alone, _ = session.run(None, {"image": images[row : row + 1], "image_size": sizes[row : row + 1]})
         np.testing.assert_allclose(together[row], alone[0], rtol=1e-4, atol=1e-4)
+
+
+def decoder_inputs(count, padding, *, seed=0, mask=False):
+    """A request of `count` points and as much padding, before, between and after them; its coordinates are NaN."""
+    rng = np.random.default_rng(seed)
+    places = np.sort(rng.permutation(count + padding)[:count])
+    coords = np.full((1, count + padding, 2), np.nan, np.float32)
+    labels = np.full((1, count + padding), PADDING, np.int32)
+    coords[0, places], labels[0, places] = rng.random((count, 2), np.float32) * 1024, rng.integers(0, 2, count)
+    logits = 8 * rng.standard_normal((1, 1, 256, 256)) if mask else np.full((1, 1, 256, 256), np.nan)
+    return {
+        "image_embeddings": rng.standard_normal((1, 256, 64, 64), np.float32),
+        "point_coords": coords,
+        "point_labels": labels,
+        "mask_input": logits.astype(np.float32),
+        "has_mask_input": np.full((1, 1), mask, np.float32),
+    }
+
+
+@pytest.mark.parametrize(("count", "padding"), [(1, 0), (1, 3), (0, 1), (12, 4), (13, 0), (33, 31)])
+def test_a_decoder_answers_alike_alone_padded_and_in_a_batch_with_and_without_masks(
+    exported, small_sam, count, padding
+):
+    session, network = open_graph(exported.graph("sam_decoder")), Decoder(small_sam, "", branching=False).eval()
+    requests = [decoder_inputs(count, padding, seed=seed, mask=seed == 1) for seed in range(2)]
+    requests.append(decoder_inputs(count + padding, 0, seed=2))
+    together = session.run(None, {name: np.concatenate([request[name] for request in requests]) for name in PROMPT})
+    for row, request in enumerate(requests):
+        alone = session.run(None, request)
+        with torch.inference_mode():
+            expected = network(**{name: torch.from_numpy(value) for name, value in request.items()})
+        for output in range(2):
+            np.testing.assert_allclose(alone[output][0], expected[output][0], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(together[output][row], expected[output][0], rtol=1e-3, atol=1e-4)
+
+
+def test_a_decoder_runs_what_a_prompt_needs(exported):
+    """Else the graph would be as slow as one without branches."""
+    graph = onnx.load(exported.graph("sam_decoder")).graph
+    masks, attention = (node for node in graph.node if node.op_type == "If")
+    assert {node.op_type for node in masks.attribute[1].g.node} == {"Add"}
+    products = [sum(node.op_type == "MatMul" for node in branch.g.node) for branch in attention.attribute]
+    assert len(set(products)) == 2
+    for branch in (*masks.attribute, *attention.attribute):
+        assert not branch.g.initializer  # both branches take the weights from outside
 
 
 def incompatible(*, opset=20, ir_version=10, domain=""):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from export.networks.decoder import NOT_A_POINT, PADDING, Decoder
-from export.verification import Prompt, graph_inputs, predict
+from export.networks.decoder import MOST_ABSORBED, NOT_A_POINT, PADDING, Decoder
+from export.verification import Prompt, graph_inputs, predict, tokens
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +45,12 @@ def assert_same_answer(answer, expected):
         torch.testing.assert_close(actual, torch.as_tensor(wanted), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("length", [MOST_ABSORBED, 20])
 @pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: prompt.name)
-def test_masks_and_scores_are_those_of_segment_anything(decoder, small_sam, prompt):
+def test_masks_and_scores_are_those_of_segment_anything(decoder, small_sam, prompt, length):
     with torch.inference_mode():
         expected = predict(small_sam, embedding(0), prompt)
-    inputs = graph_inputs(embedding(0), prompt, 20)
+    inputs = graph_inputs(embedding(0), prompt, max(length, len(tokens(prompt)[1])))
     masks, scores, _ = decode(decoder, inputs)
     assert_same_answer((masks[0], scores[0]), expected)
 
@@ -90,6 +91,13 @@ def test_an_unused_mask_input_has_no_influence_whatever_it_holds(decoder, conten
     soiled = decode(decoder, inputs)
     assert torch.equal(soiled[0], clean[0])
     assert torch.equal(soiled[1], clean[1])
+
+
+def test_a_decoder_without_branches_computes_the_same(decoder, small_sam):
+    plain = Decoder(small_sam, "identity", branching=False).eval()
+    for prompt in (PROMPTS[0], PROMPTS[-1]):
+        inputs = graph_inputs(embedding(0), prompt, 8)
+        assert_same_answer(decode(plain, inputs)[:2], decode(decoder, inputs)[:2])
 
 
 def test_candidates_depend_on_image_point_and_mask(decoder):

@@ -3,16 +3,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from export.graphs import decoder_graph, save
 from export.precision.half import halve
 from export.verification import mask_iou, open_graph
 from tests.unit.export.test_graphs import INTERFACE, PROMPT
 
 
 @pytest.fixture(scope="module")
-def halved(exported, tmp_path_factory):
+def halved(exported, small_sam, tmp_path_factory):
     folder = tmp_path_factory.mktemp("half")
-    for model in INTERFACE:
-        halve(exported.graph(model), folder / f"{model}.onnx")
+    save(decoder_graph(small_sam, exported.publication.identity, {}, branching=False), folder / "full_decoder.onnx")
+    halve(folder / "full_decoder.onnx", folder / "sam_decoder.onnx")
+    halve(exported.graph("sam_encoder"), folder / "sam_encoder.onnx")
     return folder
 
 
