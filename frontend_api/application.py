@@ -13,7 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from frontend_api.api import clicks, health, images, uploads
 from frontend_api.api.error_answers import add_error_answers, refusal
-from frontend_api.demo import router as demo
+from frontend_api.demo import add_page
 from frontend_api.inference import Inference
 from frontend_api.metrics import Metrics
 from frontend_api.middleware.api_keys import ApiKeys
@@ -71,7 +71,7 @@ def create_app(settings: Settings, inference: Inference | None = None, superviso
     for module in (uploads, clicks, images):
         app.include_router(module.router, dependencies=key)
     app.include_router(health.router)
-    app.include_router(demo)
+    add_page(app)
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.max_upload_bytes,
