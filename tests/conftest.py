@@ -1,10 +1,13 @@
 """Fixtures for all tests."""
 
 import io
+import os
+import pickle
 
 import pytest
 import skimage.data
 import structlog
+from filelock import FileLock
 from PIL import Image
 
 # Without the values of local variables, which cost seconds for each traceback.
@@ -31,11 +34,20 @@ def photo_jpeg(astronaut):
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory):
-    """The checkpoint of a small SAM with seeded random weights."""
+def shared_folder(tmp_path_factory):
+    """A folder that all workers of this run see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(shared_folder):
+    """The checkpoint of a small SAM with seeded random weights, written by the first worker that needs it."""
     from models.seeded import write_checkpoint
 
-    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small.pth")
+    path = shared_folder / "small.pth"
+    with FileLock(shared_folder / "small.lock"):
+        return path if path.exists() else write_checkpoint(path)
 
 
 @pytest.fixture(scope="session")
@@ -47,17 +59,22 @@ def small_sam(small_checkpoint):
 
 
 @pytest.fixture(scope="session")
-def exported(small_checkpoint, tmp_path_factory):
-    """The small checkpoint, exported the way the command line does it."""
+def exported(small_checkpoint, shared_folder):
+    """The small checkpoint, exported the way the command line does it, by the first worker that needs it."""
     from export import ExportJob
     from imgr.repository.publication import publish
     from tests.support.exported import Exported
 
-    repository = tmp_path_factory.mktemp("exported") / "repository"
-    steps = []
-    job = ExportJob(small_checkpoint, progress=lambda *step: steps.append(step))
-    publication = publish(job, repository)
-    return Exported(small_checkpoint, repository, publication, steps)
+    note = shared_folder / "exported.pickle"
+    with FileLock(shared_folder / "exported.lock"):
+        if not note.exists():
+            repository = shared_folder / "exported" / "repository"
+            repository.parent.mkdir()
+            steps = []
+            job = ExportJob(small_checkpoint, progress=lambda *step: steps.append(step))
+            publication = publish(job, repository)
+            note.write_bytes(pickle.dumps(Exported(small_checkpoint, repository, publication, steps)))
+    return pickle.loads(note.read_bytes())
 
 
 @pytest.fixture(scope="session")
