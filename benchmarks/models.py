@@ -26,7 +26,7 @@ class Model:
 
 def quickstart() -> Model:
     """Return the shipped model."""
-    return Model("quickstart", ROOT / "models" / "quickstart" / "quickstart_vit_t.pth", ROOT / "model_repository")
+    return Model("quickstart", ROOT / "models" / "quickstart" / "quickstart.pth", ROOT / "model_repository")
 
 
 def vit_b() -> Model:

@@ -26,11 +26,11 @@ from export.checkpoint import load
 from export.comparison import Pair, compare
 from export.examples import Frame, frames
 from export.graphs import decoder_graph, encoder_graph, save
-from export.networks.tiny_vit import TinyViTBlock
+from export.networks.efficientnet import Attention, Mixer
 from export.precision.quantization import quantize
 from export.precision.smoothing import smoothed
 
-CHECKPOINT = Path(__file__).parents[2] / "models" / "quickstart" / "quickstart_vit_t.pth"
+CHECKPOINT = Path(__file__).parents[2] / "models" / "quickstart" / "quickstart.pth"
 
 
 def with_towers(sam: Sam, channels: int = 4, factor: float = 30) -> Sam:
@@ -39,12 +39,12 @@ def with_towers(sam: Sam, channels: int = 4, factor: float = 30) -> Sam:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for block in sam.image_encoder.modules():
-            if isinstance(block, TinyViTBlock):
-                for norm, linear in ((block.attn.norm, block.attn.qkv), (block.mlp.norm, block.mlp.fc1)):
-                    chosen = torch.randperm(linear.in_features, generator=generator)[:channels]
-                    norm.weight[chosen] *= factor
-                    norm.bias[chosen] *= factor
-                    linear.weight[:, chosen] /= factor
+            if isinstance(block, Attention | Mixer):
+                linear = block.qkv if isinstance(block, Attention) else block.fc1
+                chosen = torch.randperm(linear.in_features, generator=generator)[:channels]
+                block.norm.weight[chosen] *= factor
+                block.norm.bias[chosen] *= factor
+                linear.weight[:, chosen] /= factor
     return sam
 
 

@@ -10,27 +10,14 @@ from numpy.typing import NDArray
 Colours = NDArray[np.float32]  # [H,W,3], RGB, 0…255
 Gray = NDArray[np.float32]  # [H,W], 0…1
 
-# Families that only held-out scenes are made of.
-HELD_OUT_FAMILIES = ("cells", "weave")
 FAMILIES = ("plain", "gradient", "patches", "noise", "stripes", "checker", "grain", "specks", "blurred", "pattern")
 
 _WIDE_BLUR = 4  # pixels of standard deviation
 
 
-def surface(
-    height: int, width: int, rng: Generator, patterns: Sequence[NDArray[np.uint8]], held_out: bool = False
-) -> Colours:
-    """Return a surface of a random family, with a little noise.
-
-    Args:
-        height: of the surface in pixels.
-        width: of the surface in pixels.
-        rng: source of everything random.
-        patterns: pictures, uint8 [h,w,3], that the families "pattern" and "blurred" cut from.
-        held_out: whether the families kept from training take part.
-    """
-    families = FAMILIES + HELD_OUT_FAMILIES if held_out else FAMILIES
-    family = str(rng.choice(families))
+def surface(height: int, width: int, rng: Generator, patterns: Sequence[NDArray[np.uint8]]) -> Colours:
+    """Return a surface of a random family, with a little noise; "pattern" and "blurred" are cut from patterns."""
+    family = str(rng.choice(FAMILIES))
     if family in {"pattern", "blurred"} and not patterns:
         family = "plain"
     first = rng.uniform(0, 255, 3).astype(np.float32)
@@ -44,7 +31,7 @@ def surface(
         cells = int(rng.integers(2, 16))
         image = _stretch(rng.uniform(0, 255, (cells, cells, 3)), height, width, cv2.INTER_CUBIC)
     elif family in {"pattern", "blurred"}:
-        image = _crop(patterns[rng.integers(len(patterns))], height, width, rng)
+        image = cropped(patterns[rng.integers(len(patterns))], height, width, rng)
         if family == "blurred":
             image = blur(image, rng.uniform(0.01, 0.06) * max(height, width))
     else:
@@ -63,6 +50,21 @@ def blur(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
+def cropped(picture: NDArray[np.uint8], height: int, width: int, rng: Generator) -> Colours:
+    """Return a random piece of a picture, a third of its sides or more, mirrored at random."""
+    h, w = picture.shape[:2]
+    # As the surface is shaped, lest a photo be squeezed; at most a quarter.
+    ch = h * rng.uniform(0.3, 1)
+    cw = min(w, ch * width / height * rng.uniform(0.8, 1.25))
+    ch, cw = max(4, int(min(h, ch, 1.25 * cw * height / width))), max(4, int(cw))
+    y, x = rng.integers(h - ch + 1), rng.integers(w - cw + 1)
+    piece = picture[y : y + ch, x : x + cw]
+    if rng.random() < 0.5:
+        piece = piece[:, ::-1]
+    interpolation = cv2.INTER_AREA if cw > width else cv2.INTER_LINEAR
+    return cv2.resize(np.ascontiguousarray(piece), (width, height), interpolation=interpolation).astype(np.float32)
+
+
 def fractal(height: int, width: int, rng: Generator, coarsest: int = 2, octaves: int = 4) -> Gray:
     """Return cloudy noise, 0…1 [H,W]: octaves of stretched noise, each finer one half as strong."""
     total = np.zeros((height, width), np.float32)
@@ -77,16 +79,6 @@ def fractal(height: int, width: int, rng: Generator, coarsest: int = 2, octaves:
 
 def _stretch(values: NDArray[np.float64], height: int, width: int, interpolation: int) -> NDArray[np.float32]:
     return cv2.resize(values.astype(np.float32), (width, height), interpolation=interpolation)
-
-
-def _crop(picture: NDArray[np.uint8], height: int, width: int, rng: Generator) -> Colours:
-    h, w = picture.shape[:2]
-    share = rng.uniform(0.3, 1)
-    ch, cw = max(4, int(h * share)), max(4, int(w * share))
-    y, x = rng.integers(h - ch + 1), rng.integers(w - cw + 1)
-    return cv2.resize(picture[y : y + ch, x : x + cw], (width, height), interpolation=cv2.INTER_LINEAR).astype(
-        np.float32
-    )
 
 
 def _ramp(height: int, width: int, rng: Generator) -> Gray:
@@ -131,21 +123,6 @@ def _specks(height: int, width: int, rng: Generator) -> Gray:
     return np.clip((clouds - 0.5) * rng.uniform(3, 20), -0.5, 0.5) + 0.5
 
 
-def _cells(height: int, width: int, rng: Generator) -> Gray:
-    """Cobbles: the distance to the nearest of random centres."""
-    count = int(rng.integers(20, 200))
-    centres = np.ones((height, width), np.uint8)
-    centres[rng.integers(0, height, count), rng.integers(0, width, count)] = 0
-    distance = cv2.distanceTransform(centres, cv2.DIST_L2, 3)
-    return np.clip(distance / (np.percentile(distance, 95) + 1e-6), 0, 1)
-
-
-def _weave(height: int, width: int, rng: Generator) -> Gray:
-    """Cloth: two waves across each other."""
-    waves = [np.sin(2 * np.pi * rng.uniform(15, 50) * _ramp(height, width, rng)) for _ in range(2)]
-    return (waves[0] * waves[1] + 1) / 2
-
-
 _MIXES = {
     "gradient": _gradient,
     "noise": _noise,
@@ -153,6 +130,4 @@ _MIXES = {
     "checker": _checker,
     "grain": _grain,
     "specks": _specks,
-    "cells": _cells,
-    "weave": _weave,
 }

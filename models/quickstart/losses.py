@@ -1,9 +1,10 @@
 """How wrong three candidates are.
 
-Focal and dice loss, the minimum over the candidates and the squared error of the predicted IoU follow SAM
-(arXiv 2304.02643, appendix A). Three things are added. Cross entropy goes on asking for larger logits where focal loss
-is content. A click that has several right answers is compared with all of them, and the candidates must answer in
-order, the smallest first. And no candidate may hold anything far from the object that was clicked.
+Dice loss, the minimum over the candidates and the squared error of the predicted IoU follow SAM (arXiv 2304.02643,
+appendix A). Cross entropy with the covered share of each pixel takes the place of focal loss: it goes on asking for
+larger logits, and logits that are the odds of being covered are smooth where they are enlarged. A click that has
+several right answers is compared with all of them, and the candidates must answer in order, the smallest first. And no
+candidate may hold anything far from the object that was clicked.
 """
 
 from itertools import combinations
@@ -12,53 +13,55 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-FOCAL_WEIGHT = 10.0
-CROSS_ENTROPY_WEIGHT = 0.5
+CROSS_ENTROPY_WEIGHT = 1.0
 DICE_WEIGHT = 1.0
 ALL_CANDIDATES_WEIGHT = 0.08
-FAR_WEIGHT = 1.0
-PEAK_WEIGHT = 0.5
+FAR_WEIGHT = 0.5
+PEAK_WEIGHT = 0.25
 PEAK = 64  # pixels: a small island is none of a mask's mass, yet a person sees it
 PEAK_MARGIN = 1.0  # by which far logits should stay below zero
-IOU_WEIGHT = 1.0
+IOU_WEIGHT = 1.5
 CANDIDATES = 3
 
 
-def pixelwise(logits: Tensor, targets: Tensor) -> Tensor:
-    """Weighted mean focal loss with γ = 2 and cross entropy of logits against targets in 0…1: […,H,W] → […]."""
-    cross_entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    weight = FOCAL_WEIGHT * (logits.sigmoid() - targets) ** 2 + CROSS_ENTROPY_WEIGHT
-    return (weight * cross_entropy).mean((-2, -1))
+def pairwise(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return cross entropy and dice loss of every candidate as every answer: [N,C,P], [N,A,P] 0…1 → [N,A,C].
 
-
-def dice(logits: Tensor, targets: Tensor) -> Tensor:
-    """Dice loss, 0…1, of logits against targets in 0…1: […,H,W] → […]."""
+    Both are sums of products of a function of the logit and the target, so no tensor of A × C × P is made. Cross
+    entropy is summed over all pixels and divided by four times the answer's area, at most by the picture's: else a
+    small thing would weigh nothing.
+    """
+    pixels = logits.shape[-1]
     chances = logits.sigmoid()
-    shared = (chances * targets).sum((-2, -1))
-    return 1 - (2 * shared + 1) / (chances.sum((-2, -1)) + targets.sum((-2, -1)) + 1)
+    area = targets.sum(-1)[..., None]
+    everywhere = functional.softplus(logits).sum(-1)[:, None]
+    cross_entropy = (everywhere - targets @ logits.transpose(1, 2)) / (4 * area + 0.02 * pixels).clamp(max=pixels)
+    shared = targets @ chances.transpose(1, 2)
+    dice = 1 - (2 * shared + 1) / (chances.sum(-1)[:, None] + area + 1)
+    return CROSS_ENTROPY_WEIGHT * cross_entropy + DICE_WEIGHT * dice
 
 
 def iou(logits: Tensor, targets: Tensor) -> Tensor:
-    """Intersection over union of logits > 0 and targets > ½: […,H,W] → […]; 0 if both are empty."""
+    """Intersection over union of logits > 0 and targets > ½: […,P] → […]; 0 if both are empty."""
     drawn, wanted = logits > 0, targets > 0.5
-    union = (drawn | wanted).sum((-2, -1))
-    return (drawn & wanted).sum((-2, -1)) / union.clamp(min=1)
+    union = (drawn | wanted).sum(-1)
+    return (drawn & wanted).sum(-1) / union.clamp(min=1)
 
 
 def far_mass(logits: Tensor, distance: Tensor) -> Tensor:
-    """Share of the mask drawn where distance, 0…1, is large: [N,C,H,W], [N,H,W] → [N,C]."""
+    """Share of the mask drawn where distance, 0…1, is large: [N,C,P], [N,P] → [N,C]."""
     chances = logits.sigmoid()
-    return (chances * distance[:, None]).sum((-2, -1)) / (chances.sum((-2, -1)) + 1)
+    return (chances @ distance[..., None])[..., 0] / (chances.sum(-1) + 1)
 
 
 def far_peak(logits: Tensor, distance: Tensor) -> Tensor:
-    """How boldly the PEAK likeliest of the far pixels are drawn, 0 and more: [N,C,H,W], [N,H,W] → [N,C]."""
-    far = logits.masked_fill(distance[:, None] < 0.5, -torch.inf).flatten(2)
-    return functional.softplus(far.topk(min(PEAK, far.shape[2])).values + PEAK_MARGIN).mean(2)
+    """How boldly the PEAK likeliest of the far pixels are drawn, 0 and more: [N,C,P], [N,P] → [N,C]."""
+    far = logits.masked_fill(distance[:, None] < 0.5, -torch.inf)
+    return functional.softplus(far.topk(min(PEAK, far.shape[-1])).values + PEAK_MARGIN).mean(2)
 
 
 def assign(costs: Tensor, valid: Tensor) -> Tensor:
-    """Match answers to candidates in order at the least cost.
+    """Give every valid answer a candidate, later answers to later candidates, at the least total cost.
 
     Args:
         costs: [N,A,C] of candidate c as answer a.
@@ -67,12 +70,12 @@ def assign(costs: Tensor, valid: Tensor) -> Tensor:
     Returns:
         int64 [N,A], the candidate of each answer; -1 where invalid.
     """
-    chosen = torch.full(costs.shape[:2], -1, dtype=torch.int64, device=costs.device)
+    chosen = torch.full(costs.shape[:2], -1, dtype=torch.int64)
     for count in range(1, costs.shape[1] + 1):
         rows = (valid.sum(1) == count).nonzero().ravel()
         if len(rows):
-            options = torch.tensor(list(combinations(range(costs.shape[2]), count)), device=costs.device)  # [O,count]
-            picked = costs[rows][:, torch.arange(count, device=costs.device), options]  # [rows,O,count]
+            options = torch.tensor(list(combinations(range(costs.shape[2]), count)))  # [O,count]
+            picked = costs[rows][:, torch.arange(count), options]  # [rows,O,count]
             chosen[rows, :count] = options[picked.sum(-1).argmin(1)]
     return chosen
 
@@ -90,22 +93,19 @@ def total(
         intended: int64 [N], index of the answer that was asked for.
         distance: float32 [N,H,W], 0 near the clicked object and 1 far from it.
     """
-    pairs = (len(logits), answers.shape[1], CANDIDATES)
-    drawn = logits[:, None].expand(*pairs, -1, -1)
-    wanted = answers[:, :, None].expand(*pairs, -1, -1)
-    costs = pixelwise(drawn, wanted) + DICE_WEIGHT * dice(drawn, wanted)
+    logits, answers, distance = logits.flatten(2), answers.flatten(2), distance.flatten(1)
+    costs = pairwise(logits, answers)
     chosen = assign(costs.detach(), valid)
     matched = costs.gather(2, chosen.clamp(min=0)[..., None])[..., 0] * valid
-    rows = torch.arange(len(logits), device=logits.device)
+    rows = torch.arange(len(logits))
     # The answer asked for counts as much as the others together.
     asked = matched[rows, intended]
     others = (matched.sum(1) - asked) / (valid.sum(1) - 1).clamp(min=1)
-    several = valid.sum(1) > 1
-    mask_loss = torch.where(several, (asked + others) / 2, asked).mean()
+    mask_loss = torch.where(valid.sum(1) > 1, (asked + others) / 2, asked).mean()
     # The other candidates stay close to some right answer.
     idle = costs.masked_fill(~valid[..., None], torch.inf).amin(1).mean()
     with torch.no_grad():
-        true_iou = iou(logits, answers[rows, intended][:, None].expand_as(logits))
+        true_iou = iou(logits, answers[rows, intended][:, None])
     return (
         mask_loss
         + ALL_CANDIDATES_WEIGHT * idle

@@ -4,8 +4,11 @@ The modules are those of `export`, the composition is `segment_anything`'s; it i
 takes one picture at a time, and the exported graph holds its weights as constants.
 """
 
+import math
+
 import torch
-from segment_anything.modeling import MaskDecoder, Sam
+from segment_anything.modeling import MaskDecoder, Sam, TwoWayTransformer
+from segment_anything.modeling.transformer import Attention
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,13 +51,14 @@ def decode(
     own = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
     tokens = torch.cat([own.expand(len(points), -1, -1), points], dim=1)
     no_mask = prompts.no_mask_embed.weight[..., None, None]
+    pixel_positions = prompts.pe_layer((grid, grid))[None]
     if has_mask.any():
         dense = torch.where(has_mask[:, None, None, None], prompts.mask_downscaling(masks), no_mask)
+        pixels = embeddings.repeat_interleave(count, dim=0) + dense
+        tokens, pixels = decoder.transformer(pixels, pixel_positions.expand(len(pixels), -1, -1, -1), tokens)
     else:
-        dense = no_mask
-    pixels = embeddings.repeat_interleave(count, dim=0) + dense
-    pixel_positions = prompts.pe_layer((grid, grid))[None].expand(len(pixels), -1, -1, -1)
-    tokens, pixels = decoder.transformer(pixels, pixel_positions, tokens)
+        pixels, pixel_positions = ((x).flatten(2).transpose(1, 2) for x in (embeddings + no_mask, pixel_positions))
+        tokens, pixels = _transform(decoder.transformer, pixels, pixel_positions, tokens)
     features = _upscale(decoder, pixels)
     weights = torch.stack(
         [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)][CANDIDATES], dim=1
@@ -65,18 +69,40 @@ def decode(
     return logits.float(), decoder.iou_prediction_head(tokens[:, 0])[:, CANDIDATES].float()
 
 
-def sharpen(sam: Sam, factor: float) -> None:
-    """Multiply the queries with which tokens attend to pixels.
+def _transform(
+    transformer: TwoWayTransformer, pixels: Tensor, pixel_positions: Tensor, tokens: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Let the tokens of P prompts a picture [B·P,T,256] and its pixels [B,g·g,256] attend to each other.
 
-    The more pixels there are, the flatter a softmax over them; this makes up for it when weights of a small
-    resolution go on at a larger one.
+    Until the first layer has told the pixels of the prompts, they are the same for all of a picture's prompts; their
+    projections are made once.
     """
-    transformer = sam.mask_decoder.transformer
-    attentions = [layer.cross_attn_token_to_image for layer in transformer.layers]
-    with torch.no_grad():
-        for attention in [*attentions, transformer.final_attn_token_to_image]:
-            attention.q_proj.weight *= factor
-            attention.q_proj.bias *= factor
+    first, *others = transformer.layers
+    positions, pictures = tokens, len(pixels)
+    tokens = first.norm1(first.self_attn(tokens, tokens, tokens))
+    together = (tokens + positions).unflatten(0, (pictures, -1)).flatten(1, 2)
+    seen = first.cross_attn_token_to_image(together, pixels + pixel_positions, pixels)
+    tokens = first.norm2(tokens + seen.unflatten(1, (-1, tokens.shape[1])).flatten(0, 1))
+    tokens = first.norm3(tokens + first.mlp(tokens))
+    pixels = first.norm4(_told(first.cross_attn_image_to_token, pixels, pixel_positions, tokens + positions, tokens))
+    for layer in others:
+        tokens, pixels = layer(queries=tokens, keys=pixels, query_pe=positions, key_pe=pixel_positions)
+    final = transformer.final_attn_token_to_image
+    tokens = tokens + final(tokens + positions, pixels + pixel_positions, pixels)
+    return transformer.norm_final_attn(tokens), pixels
+
+
+def _told(attention: Attention, pixels: Tensor, pixel_positions: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """Return the pixels of each prompt, [B·P,g·g,256], after they attended to its tokens."""
+    pictures, heads = len(pixels), attention.num_heads
+    q = attention.q_proj(pixels + pixel_positions).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B,heads,g·g,c]
+    k = attention.k_proj(keys).unflatten(-1, (heads, -1)).unflatten(0, (pictures, -1))  # [B,P,T,heads,c]
+    v = attention.v_proj(values).unflatten(-1, (heads, -1)).transpose(1, 2)  # [B·P,heads,T,c]
+    prompts, tokens = k.shape[1:3]
+    scores = q @ k.permute(0, 3, 4, 1, 2).flatten(3) / math.sqrt(q.shape[-1])  # [B,heads,g·g,P·T]
+    shares = scores.unflatten(-1, (prompts, tokens)).softmax(-1).permute(0, 3, 1, 2, 4).flatten(0, 1)
+    mixed = attention.out_proj((shares @ v).transpose(1, 2).flatten(2))
+    return (mixed.unflatten(0, (pictures, prompts)) + pixels[:, None]).flatten(0, 1)
 
 
 def _upscale(decoder: MaskDecoder, pixels: Tensor) -> Tensor:

@@ -1,22 +1,27 @@
-"""Scenes and prompts as tensors, made by worker processes while the network trains."""
+"""Scenes and prompts as tensors, read by worker processes while the network trains."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from models.quickstart.pack import read
 from models.quickstart.prompts import Prompt, ask
-from models.quickstart.scenes import Material, compose
+from models.quickstart.scenes import Scene
 
 ANSWERS = 3
 NEAR = 0.02  # of the picture's side: what lies nearer to the object is not far from it
 FAR = 0.08
+_CROPPED = 0.5  # of the pictures
+_LOOK_AGAIN = 100  # pictures, after which new scenes are looked for
 
 
 class Batch(NamedTuple):
@@ -27,7 +32,7 @@ class Batch(NamedTuple):
         sizes: int64 [B,2], (height, width) of the picture.
         coords: float32 [B·P,2,2].
         labels: int64 [B·P,2].
-        answers: [B·P,3,M,M], share of each mask pixel that is covered: uint8, 0…255, and on a device float32, 0…1.
+        answers: [B·P,3,M,M], share of each mask pixel that is covered: uint8, 0…255, and once read float32, 0…1.
         valid: bool [B·P,3].
         intended: int64 [B·P].
         distance: [B·P,M,M], 0 near the clicked object and 255 or 1 far from it, as answers.
@@ -42,44 +47,45 @@ class Batch(NamedTuple):
     intended: Tensor
     distance: Tensor
 
-    def on(self, device: str) -> "Batch":
-        """Return the batch as the network takes it, on a device."""
-        moved = Batch(*(part.to(device) for part in self))
-        return moved._replace(answers=moved.answers / 255, distance=moved.distance / 255)
+    def read(self) -> "Batch":
+        """Return the batch as the network takes it."""
+        return self._replace(answers=self.answers / 255, distance=self.distance / 255)
 
 
 class Samples(IterableDataset[Batch]):
     """An endless stream of batches, each of one scene."""
 
-    def __init__(self, material: Material, size: int, prompts: int, seed: list[int]) -> None:
-        self.material, self.size, self.prompts, self.seed = material, size, prompts, seed
+    def __init__(self, scenes: Path, size: int, prompts: int, seed: list[int]) -> None:
+        self.scenes, self.size, self.prompts, self.seed = scenes, size, prompts, seed
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield one scene after another, others in every worker process."""
         worker = get_worker_info()
         rng = np.random.default_rng([*self.seed, worker.id if worker else 0])
         while True:
-            scene = compose(self.size, rng, self.material)
-            prompts = [prompt for _ in range(self.prompts) if (prompt := ask(scene, rng))]
-            if len(prompts) == self.prompts:
-                yield _tensors(scene.image, prompts, self.size)
+            files = sorted(self.scenes.glob("*.npz"))
+            for _ in range(_LOOK_AGAIN):
+                scene = augmented(read(files[rng.integers(len(files))]), self.size, rng)
+                prompts = [prompt for _ in range(self.prompts) if (prompt := ask(scene, rng))]
+                if len(prompts) == self.prompts:
+                    yield _tensors(scene.image, prompts, self.size)
 
 
-def stream(material: Material, size: int, batch: int, prompts: int, seed: list[int], workers: int) -> DataLoader[Batch]:
-    """Return endless batches of `batch` pictures with `prompts` prompts each, made by processes beside this one."""
+def stream(scenes: Path, size: int, batch: int, prompts: int, seed: list[int]) -> DataLoader[Batch]:
+    """Return endless batches of `batch` pictures with `prompts` prompts each, read by a process beside this one."""
     return DataLoader(
-        Samples(material, size, prompts, seed),
+        Samples(scenes, size, prompts, seed),
         batch_size=batch,
-        num_workers=workers,
+        num_workers=1,
         collate_fn=join,
         worker_init_fn=_start_worker,
         multiprocessing_context="fork",
-        prefetch_factor=4,
+        prefetch_factor=3,
     )
 
 
 def _start_worker(_: int) -> None:
-    os.nice(5)
+    os.nice(2)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 
@@ -87,6 +93,30 @@ def _start_worker(_: int) -> None:
 def join(items: list[Batch]) -> Batch:
     """Return one batch of all pictures."""
     return Batch(*(torch.cat(parts) for parts in zip(*items, strict=True)))
+
+
+def augmented(scene: Scene, size: int, rng: Generator) -> Scene:
+    """Return the scene cropped, mirrored, in other colours, its longer side `size` pixels."""
+    image, levels = scene.image, scene.levels.transpose(1, 2, 0)
+    if rng.random() < _CROPPED:
+        height, width = (int(side * rng.uniform(0.5, 1)) for side in image.shape[:2])
+        y, x = rng.integers(image.shape[0] - height + 1), rng.integers(image.shape[1] - width + 1)
+        image, levels = image[y : y + height, x : x + width], levels[y : y + height, x : x + width]
+    if rng.random() < 0.5:
+        image, levels = image[:, ::-1], levels[:, ::-1]
+    if rng.random() < 0.1:
+        image, levels = image.transpose(1, 0, 2), levels.transpose(1, 0, 2)
+    scale = size / max(image.shape[:2])
+    shape = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(np.ascontiguousarray(image), shape, interpolation=interpolation)
+    levels = cv2.resize(np.ascontiguousarray(levels), shape, interpolation=cv2.INTER_NEAREST)
+    if rng.random() < 0.6:
+        tones = np.arange(256) / 255
+        gain, power = rng.uniform(0.8, 1.15, 3), rng.uniform(0.75, 1.3)
+        curves = np.clip(255 * tones[:, None] ** power * gain, 0, 255).astype(np.uint8)
+        image = cv2.LUT(image, curves[None])
+    return Scene(image, np.ascontiguousarray(levels.transpose(2, 0, 1)))
 
 
 def _tensors(image: NDArray[np.uint8], prompts: list[Prompt], size: int) -> Batch:

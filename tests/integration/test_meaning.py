@@ -69,7 +69,7 @@ def test_a_click_on_a_drawn_shape_returns_that_shape(shipped):
                 picture, shape, middle = drawn(outline, rng, textured=textured)
                 masks, _ = shipped.masks(shipped.upload(picture), points=[middle], labels=[1])
                 found[outline.__name__, textured, repeat] = max(iou(mask, shape) for mask in masks)
-    assert np.mean(list(found.values())) >= 0.9, found
+    assert np.mean(list(found.values())) >= 0.85, found
 
 
 def test_a_box_around_a_drawn_shape_returns_that_shape(shipped):

@@ -6,47 +6,49 @@ import torch
 from models.quickstart import losses
 
 
-@pytest.mark.parametrize(
-    ("focal", "cross_entropy", "expected"),
-    [
-        # p = ½ for a 1: ½² · ln 2. p = ¾ for a 0: (¾)² · ln 4.
-        (1, 0, (0.25 * math.log(2) + 0.5625 * math.log(4)) / 2),
-        (0, 1, (math.log(2) + math.log(4)) / 2),
-    ],
-)
-def test_pixelwise_losses_are_those_of_the_formulas(
-    monkeypatch: pytest.MonkeyPatch, focal: float, cross_entropy: float, expected: float
-) -> None:
-    monkeypatch.setattr(losses, "FOCAL_WEIGHT", focal)
-    monkeypatch.setattr(losses, "CROSS_ENTROPY_WEIGHT", cross_entropy)
-    logits, targets = torch.tensor([[[0.0, math.log(3)]]]), torch.tensor([[[1.0, 0.0]]])
-    assert losses.pixelwise(logits, targets).item() == pytest.approx(expected)
+def test_candidates_are_compared_with_answers_as_the_formulas_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = torch.tensor([[[0.0, 0.0, math.log(3), 0.0]]]), torch.tensor([[[1.0, 1.0, 0.0, 0.0]]])
+    # p = ½ for two ones and a zero, p = ¾ for a zero; four times the area is more than there are pixels.
+    cross_entropy = (3 * math.log(2) + math.log(4)) / 4
+    dice = 1 - (2 * 1 + 1) / (2.25 + 2 + 1)
+    assert losses.pairwise(logits, targets).item() == pytest.approx(cross_entropy + dice)
+    monkeypatch.setattr(losses, "CROSS_ENTROPY_WEIGHT", 0)
+    assert losses.pairwise(logits, targets).item() == pytest.approx(dice)
 
 
-def test_dice_loss_is_that_of_the_formula() -> None:
-    logits, targets = torch.zeros(1, 2, 2), torch.tensor([[[1.0, 1.0], [0.0, 0.0]]])
-    # Shared ½ + ½, sums 2 and 2, with 1 added above and below.
-    assert losses.dice(logits, targets).item() == pytest.approx(1 - 3 / 5)
+def test_every_candidate_is_compared_with_every_answer() -> None:
+    logits, targets = torch.randn(2, 3, 50), torch.rand(2, 2, 50)
+    costs = losses.pairwise(logits, targets)
+    assert costs.shape == (2, 2, 3)
+    alone = losses.pairwise(logits[1:, 2:], targets[1:, :1])
+    torch.testing.assert_close(costs[1, 0, 2], alone[0, 0, 0])
+
+
+def test_a_small_thing_weighs_more_than_its_share_of_the_picture() -> None:
+    small, large = torch.zeros(1, 1, 1000), torch.zeros(1, 1, 1000)
+    small[..., :10], large[..., :500] = 1, 1
+    missed = [losses.pairwise(torch.full((1, 1, 1000), -6.0), target).item() for target in (small, large)]
+    assert missed[0] > 0.4 * missed[1]
 
 
 def test_iou_counts_pixels_and_is_zero_for_nothing() -> None:
-    logits = torch.tensor([[[1.0, 1.0, -1.0]], [[-1.0, -1.0, -1.0]]])
-    targets = torch.tensor([[[0.0, 1.0, 1.0]], [[0.0, 0.0, 0.0]]])
+    logits = torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]])
+    targets = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     assert losses.iou(logits, targets).tolist() == pytest.approx([1 / 3, 0])
 
 
 def test_far_mass_is_the_share_of_the_mask_that_is_far() -> None:
-    logits = torch.tensor([[[[40.0, 40.0, 40.0, -40.0]]]])
-    distance = torch.tensor([[[0.0, 0.5, 1.0, 1.0]]])
+    logits = torch.tensor([[[40.0, 40.0, 40.0, -40.0]]])
+    distance = torch.tensor([[0.0, 0.5, 1.0, 1.0]])
     assert losses.far_mass(logits, distance).item() == pytest.approx(1.5 / 4)
 
 
 def test_far_peak_sees_the_likeliest_far_pixels_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(losses, "PEAK", 2)
-    logits = torch.tensor([[[[9.0, 0.0, math.log(3), -5.0]]]]) - losses.PEAK_MARGIN
-    distance = torch.tensor([[[0.0, 1.0, 1.0, 1.0]]])
+    logits = torch.tensor([[[9.0, 0.0, math.log(3), -5.0]]]) - losses.PEAK_MARGIN
+    distance = torch.tensor([[0.0, 1.0, 1.0, 1.0]])
     assert losses.far_peak(logits, distance).item() == pytest.approx((math.log(2) + math.log(4)) / 2)
-    assert losses.far_peak(logits, torch.zeros(1, 1, 4)).item() == 0
+    assert losses.far_peak(logits, torch.zeros(1, 4)).item() == 0
 
 
 def test_answers_take_candidates_in_order_at_the_least_cost() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.quickstart.measures import calibration, count_islands, count_pieces, iou
+from models.quickstart.measures import count_islands, fifths, iou
 
 
 def test_iou_of_overlapping_and_of_empty_masks() -> None:
@@ -21,13 +21,9 @@ def test_only_distant_pieces_outside_of_the_thing_are_islands() -> None:
     assert count_islands(mask, thing, 40, 40) == 1
 
 
-def test_pieces_of_a_thing_are_counted_without_specks() -> None:
-    thing = np.zeros((100, 100), bool)
-    thing[10:40, 10:40] = thing[10:40, 60:90] = thing[80, 80] = True
-    assert count_pieces(thing) == 2
-
-
-def test_calibration_sorts_by_what_was_predicted() -> None:
-    rows = calibration(np.array([0.1, 0.3, 0.95]), np.array([0.0, 0.4, 0.9]), (0.5, 0.9))
-    assert [row[:2] for row in rows] == [("…0.5", 2), ("0.9…", 1)]
-    assert rows[0][2:] == pytest.approx((0.2, 0.2))
+def test_fifths_are_sorted_by_what_was_predicted() -> None:
+    predicted, true = np.linspace(0.9, 0, 10, dtype=np.float32), np.arange(10.0)
+    rows = fifths(predicted, true)
+    assert [row[2] for row in rows] == [2] * 5
+    assert rows[0] == pytest.approx((0, 0.1, 2, 0.05, 8.5))
+    assert rows[-1] == pytest.approx((0.8, 0.9, 2, 0.85, 0.5))

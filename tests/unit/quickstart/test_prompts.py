@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.quickstart.cutouts import Material
 from models.quickstart.prompts import (
     BOTTOM_RIGHT,
     FOREGROUND,
@@ -10,7 +11,7 @@ from models.quickstart.prompts import (
     most_interior,
     nested,
 )
-from models.quickstart.scenes import PART, SUBPART, WHOLE, Material, Scene, compose
+from models.quickstart.scenes import PART, SUBPART, WHOLE, Scene, compose
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def emblem() -> Scene:
     return Scene(np.zeros((64, 64, 3), np.uint8), levels)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_click_lies_in_every_answer_and_answers_are_nested(material: Material, seed: int) -> None:
     rng = np.random.default_rng(seed)
     prompt = ask(compose(160, rng, material), rng, box_share=0)
@@ -36,7 +37,7 @@ def test_a_click_lies_in_every_answer_and_answers_are_nested(material: Material,
         assert not (inner & ~outer).any()
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_box_surrounds_its_only_answer_nearly(material: Material, seed: int) -> None:
     rng = np.random.default_rng(seed)
     prompt = ask(compose(160, rng, material), rng, box_share=1)

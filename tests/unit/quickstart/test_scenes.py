@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from models.quickstart.scenes import PART, SUBPART, WHOLE, Material, compose
+from models.quickstart.cutouts import Material
+from models.quickstart.scenes import PART, SUBPART, WHOLE, compose
 from models.quickstart.shapes import KINDS, shape
 
 SEEDS = range(12)
@@ -31,8 +32,8 @@ def test_every_part_lies_inside_one_larger_thing(material: Material, seed: int) 
             assert levels[WHOLE][levels[inner] == number].all()
 
 
-def test_scenes_without_clip_art_are_made_of_shapes() -> None:
-    scene = compose(128, np.random.default_rng(0), Material([], []))
+def test_scenes_without_pictures_are_made_of_shapes() -> None:
+    scene = compose(128, np.random.default_rng(0), Material([], [], [], []))
     assert scene.levels[WHOLE].any()
 
 

@@ -1,27 +1,31 @@
-import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
 from export import checkpoint
-from export.networks.sam import VIT_T, build
+from export.networks.sam import QUICKSTART, build
+from models.quickstart.samples import Samples
 from models.quickstart.saving import write_checkpoint
-from models.quickstart.scenes import Material
+from models.quickstart.train import Training, imitate, learn, network_of
 
 
-def test_a_stage_moves_weights_but_no_frozen_statistics(material: Material, tmp_path: Path) -> None:
+def test_training_moves_what_is_not_frozen_and_leaves_what_goes_on(scenes: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    write_checkpoint(build(VIT_T), tmp_path / "before.pth")
-    (tmp_path / "train.pickle").write_bytes(pickle.dumps((material.sprites, material.patterns)))
-    options = {"clipart": tmp_path, "cache": tmp_path, "init": tmp_path / "before.pth", "out": tmp_path / "out.pth"}
-    options |= {"size": 64, "minutes": 0.1, "batch": 2, "prompts": 2}
-    arguments = [f"--{name}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "models.quickstart.train", "--freeze-statistics", *arguments]
-    subprocess.run(command, check=True, timeout=100)
-    before, after = (checkpoint.load(tmp_path / name).sam.state_dict() for name in ("before.pth", "out.pth"))
+    init, out = tmp_path / "before.pth", tmp_path / "out.pth"
+    write_checkpoint(build(QUICKSTART), init)
+    options = {"minutes": 1e-4, "rate": 1e-3, "size": 128, "batch": 1, "prompts": 2, "processes": 1, "seed": 0}
+    learn(0, Training(scenes=scenes, init=init, out=out, imagenet=None, **options), tmp_path / "meeting")
+    before, after = (checkpoint.load(path).sam.state_dict() for path in (init, out))
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert {name.split(".")[0] for name in changed} == {"image_encoder", "prompt_encoder", "mask_decoder"}
-    assert not [name for name in changed if "running_" in name]
-    assert not list(tmp_path.glob("*.state"))
+    assert not [name for name in changed if "backbone.stem" in name or "backbone.stages.0" in name]
+    assert (tmp_path / "out.state").exists()
+
+
+def test_an_encoder_that_embeds_as_its_teacher_has_nothing_to_learn(scenes: Path, tmp_path: Path) -> None:
+    write_checkpoint(build(QUICKSTART), tmp_path / "init.pth")
+    sam = network_of(tmp_path / "init.pth", None)
+    batch = next(iter(Samples(scenes, 64, 1, seed=[0])))
+    assert imitate(sam, sam.image_encoder, batch).item() == 0
+    other = build(QUICKSTART).image_encoder
+    assert imitate(sam, other, batch).item() > 0.1
