@@ -11,7 +11,7 @@ from fastapi.security import APIKeyHeader
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.cors import CORSMiddleware
 
-from frontend_api.api import clicks, health, images, uploads
+from frontend_api.api import clicks, everything, health, images, uploads
 from frontend_api.api.error_answers import add_error_answers, refusal
 from frontend_api.demo import add_page
 from frontend_api.inference import Inference
@@ -68,7 +68,7 @@ def create_app(settings: Settings, inference: Inference | None = None, superviso
     add_error_answers(app, metrics)
     # The middleware asks for the key; this tells OpenAPI of it.
     key = [Security(APIKeyHeader(name="X-API-Key", auto_error=False))] if settings.api_keys else []
-    for module in (uploads, clicks, images):
+    for module in (uploads, clicks, everything, images):
         app.include_router(module.router, dependencies=key)
     app.include_router(health.router)
     add_page(app)
@@ -76,7 +76,7 @@ def create_app(settings: Settings, inference: Inference | None = None, superviso
         BodyLimit,
         max_bytes=settings.max_upload_bytes,
         # It is parsed on the event loop, where everybody else waits for it.
-        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES + _LOGITS_BYTES},
+        max_bytes_of={"/api/run": settings.max_points * _POINT_BYTES + _LOGITS_BYTES, "/api/images/": 0},
     )
     if settings.api_keys:
         app.add_middleware(ApiKeys, keys=settings.api_keys, refuse=partial(refusal, metrics=metrics))

@@ -15,6 +15,7 @@ from frontend_api.model.watch import ModelWatch
 from frontend_api.segmentation.admission import Admission, AnswerBuffer
 from frontend_api.segmentation.clicks import Segmenter
 from frontend_api.segmentation.embeddings import Embeddings
+from frontend_api.segmentation.everything import Everything
 from frontend_api.segmentation.image_encoder import ImageEncoder
 from frontend_api.segmentation.mask_decoder import MaskDecoder
 from frontend_api.segmentation.patience import PatientInference
@@ -40,7 +41,9 @@ class Services:
     embeddings: Embeddings
     segmenter: Segmenter
     uploads: Uploads
+    everything: Everything
     click_places: Admission
+    search_places: Admission
     upload_places: Admission
     answers: AnswerBuffer
     metrics: Metrics
@@ -104,6 +107,7 @@ async def open_services(
             handover=settings.model_handover_seconds,
         )
         decoder = MaskDecoder(patient, models, embeddings, metrics)
+        click_places = Admission("clicks", settings.max_concurrent_clicks, metrics)
         for task in (asyncio.create_task(watch.run()), asyncio.create_task(sweep(store, ttl))):
             stack.push_async_callback(_cancelled, task)
         yield Services(
@@ -114,7 +118,17 @@ async def open_services(
             embeddings=embeddings,
             segmenter=Segmenter(store, pixels, decoder, workers, metrics, timeout=settings.click_timeout_seconds),
             uploads=Uploads(store, pixels, embeddings, models, metrics, max_bytes=settings.max_upload_bytes),
-            click_places=Admission("clicks", settings.max_concurrent_clicks, metrics),
+            everything=Everything(
+                store,
+                models,
+                decoder,
+                workers,
+                click_places,
+                max_grid=settings.max_grid,
+                concurrency=settings.search_concurrency,
+            ),
+            click_places=click_places,
+            search_places=Admission("searches", settings.max_concurrent_searches, metrics),
             upload_places=Admission("uploads", settings.max_concurrent_uploads, metrics),
             answers=AnswerBuffer(settings.answer_buffer_bytes, metrics),
             metrics=metrics,

@@ -97,6 +97,13 @@ class Settings(BaseSettings):
         description="answers that clients have not taken yet, in bytes; a click whose answer does not fit gets 503",
     )
     max_concurrent_uploads: int = Field(8, gt=0, description="uploads admitted at once; further ones get 503")
+    max_concurrent_searches: int = Field(
+        2, gt=0, description="photos searched for everything at once; further ones get 503"
+    )
+    search_concurrency: int = Field(
+        2, gt=0, description="points asked at once by searches, all together; on a GPU some 32 fill it"
+    )
+    max_grid: int = Field(32, gt=0, le=64, description="most points to a side of a search's grid")
     encode_concurrency: int = Field(1, gt=0, description="images sent to the encoder at once")
     max_queued_encodes: int = Field(
         64,

@@ -19,7 +19,7 @@ class BodyLimit:
     Args:
         app: what the request is passed on to.
         max_bytes: the limit of what any body carries.
-        max_bytes_of: the limits of paths that have one of their own.
+        max_bytes_of: the limits of paths that have one of their own, by what they begin with.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_of: Mapping[str, int]) -> None:
@@ -33,7 +33,8 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        max_bytes = self.max_bytes_of.get(path, self.max_bytes)
+        of_path = (limit for start, limit in self.max_bytes_of.items() if path.startswith(start))
+        max_bytes = next(of_path, self.max_bytes)
         declared = Headers(scope=scope).get("content-length", "")
         most = max_bytes + _OVERHEAD
         received = int(declared) if declared.isdecimal() and int(declared) > most else 0

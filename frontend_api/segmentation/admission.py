@@ -1,7 +1,8 @@
 """Admission control: more work than fits is refused at once instead of queued."""
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from anyio import CapacityLimiter, WouldBlock
 
@@ -21,6 +22,8 @@ class Admission:
     def __init__(self, kind: str, limit: int, metrics: Metrics) -> None:
         self._kind = kind
         self._places = CapacityLimiter(limit)
+        self._quiet = asyncio.Event()
+        self._quiet.set()
         metrics.in_flight.labels(kind).set_function(lambda: self._places.borrowed_tokens)
         metrics.in_flight_limit.labels(kind).set(limit)
 
@@ -33,10 +36,19 @@ class Admission:
         except WouldBlock:
             limit = self._places.total_tokens
             raise Saturated(f"{limit} {self._kind} are in progress already; try again shortly") from None
+        self._quiet.clear()
         try:
             yield
         finally:
             self._places.release_on_behalf_of(holder)
+            if not self._places.borrowed_tokens:
+                self._quiet.set()
+
+    async def quiet(self, seconds: float) -> None:
+        """Wait until no place is held, or that long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quiet.wait()
 
 
 class AnswerBuffer:

@@ -1,7 +1,7 @@
 """Uploads in the object store.
 
 Everything of one image lies under ``images/<id>/``: ``original`` (the uploaded bytes), ``record.json``
-(written last, so that an upload is there whole or not at all) and ``embeddings/``.
+(written last, so that an upload is there whole or not at all), ``embeddings/`` and ``objects/``, what searches found.
 """
 
 from collections import defaultdict
@@ -96,7 +96,21 @@ class ImageStore:
 
     async def add_embedding(self, image_id: UUID, identity: str, data: bytes) -> None:
         """Store an embedding. Raises ImageNotFound if its image was deleted meanwhile, StoreUnavailable."""
-        path = f"images/{image_id}/{_embedding_name(identity)}"
+        await self._add_derived(image_id, _embedding_name(identity), data)
+
+    async def objects(self, image_id: UUID, identity: str, parameters: str) -> bytes | None:
+        """Return what one model found in an image with these parameters, None where it was not searched so."""
+        try:
+            return await self._read(image_id, _objects_name(identity, parameters))
+        except ImageNotFound:
+            return None
+
+    async def add_objects(self, image_id: UUID, identity: str, parameters: str, data: bytes) -> None:
+        """Store what was found. Raises ImageNotFound if the image was deleted meanwhile, StoreUnavailable."""
+        await self._add_derived(image_id, _objects_name(identity, parameters), data)
+
+    async def _add_derived(self, image_id: UUID, name: str, data: bytes) -> None:
+        path = f"images/{image_id}/{name}"
         await self.record(image_id)
         async with self._writing():
             await self._store.put_async(path, data)
@@ -192,6 +206,10 @@ def embedding_mark(image_id: UUID, identity: str) -> str:
 
 def _embedding_name(identity: str) -> str:
     return f"embeddings/{identity.replace('/', '-')}.f32"
+
+
+def _objects_name(identity: str, parameters: str) -> str:
+    return f"objects/{identity.replace('/', '-')}-{parameters}.ndjson"
 
 
 def _unknown(image_id: UUID) -> ImageNotFound:

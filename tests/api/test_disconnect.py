@@ -74,6 +74,17 @@ def test_a_click_is_dropped_when_its_client_disconnects(url, inference, photo_jp
     assert not inference.released.is_set()
 
 
+def test_a_search_ends_when_its_client_disconnects(url, inference, photo_jpeg):
+    image_id = httpx.post(f"{url}/api/upload/image", files={"file": ("a.jpg", photo_jpeg)}).json()["image_id"]
+    with httpx.stream("POST", f"{url}/api/images/{image_id}/everything", json={"grid": 32}) as answer:
+        lines = answer.iter_lines()  # kept: the connection is closed with it
+        assert "progress" in next(lines)
+        inference.released.clear()
+        assert in_flight(url, "searches") == 1
+    wait_for(lambda: in_flight(url, "searches") == 0)
+    assert inference.calls["decode"] < 32 * 32
+
+
 def test_a_place_is_held_until_the_answer_is_taken(url, inference):
     """Of a large answer to a client that does not read, the adapter keeps the only copy, and counts it."""
     noise = np.random.default_rng(1).integers(0, 256, (1200, 1200, 3), np.uint8)

@@ -31,6 +31,7 @@ def test_every_operation_documents_its_errors_and_an_example(client):
         ("/api/run", "post"): {"200", "400", "401", "404", "413", "422", "503", "504"},
         ("/api/images/{image_id}", "get"): {"200", "401", "404", "422", "503"},
         ("/api/images/{image_id}", "delete"): {"204", "401", "404", "422", "503"},
+        ("/api/images/{image_id}/everything", "post"): {"200", "400", "401", "404", "413", "422", "503", "504"},
         ("/metrics", "get"): {"200"},
     }
     for (path, method), statuses in documented.items():
@@ -64,4 +65,5 @@ def test_the_document_asks_for_a_key_only_where_keys_are_configured(client, open
         "/api/upload/image",
         "/api/run",
         "/api/images/{image_id}",
+        "/api/images/{image_id}/everything",
     }
