@@ -1,6 +1,6 @@
 # What contributors and continuous integration run. `make help` lists it.
 
-.PHONY: help check lint format test coverage heavy bench
+.PHONY: help check lint format test coverage heavy bench deploy-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,3 +29,7 @@ heavy: ## what takes minutes or gigabytes: ViT-L, ViT-H, every broken edit, long
 
 bench: ## measure the service on this machine; docs/performance.md says how to read it
 	uv run --group bench python -m benchmarks
+
+deploy-test: ## docker-compose.yml and the manifests on the container engine of this machine, Podman or Docker
+	deploy/test-images.sh
+	uv run --group test pytest -m heavy tests/deploy
