@@ -111,7 +111,7 @@ have "$nginx" || {
 # As the image does: variables that are set are put into the templates.
 names=$(env | sed -n 's/^\([A-Z0-9_]*\)=.*/${\1}/p' | tr '\n' ' ')
 for each in /etc/nginx/templates/*.template; do
-  envsubst "$names" <"$each" >"/etc/nginx/conf.d/$(basename "$each" .template)"
+  envsubst "$names" <"$each" >"${NGINX_ENVSUBST_OUTPUT_DIR:-/etc/nginx/conf.d}/$(basename "$each" .template)"
 done
 exec nginx -g 'daemon off;'
 EOF

@@ -163,7 +163,7 @@ def test_the_image_holds_what_the_adapter_needs_and_nothing_of_what_others_need(
     packages = {path.name for path in (image / "lib").glob("python3*/site-packages/*")}
     assert {"frontend_api", "imgr", "uvicorn", "obstore"} <= packages
     assert any(name.startswith("opentelemetry_sdk-") for name in packages)
-    assert not {"torch", "onnxruntime", "tritonserver", "pytest", "segment_anything"} & packages
+    assert not {"torch", "onnx", "onnxruntime", "tritonserver", "grpc", "pytest", "segment_anything"} & packages
 
 
 def test_a_click_is_answered(adapter, astronaut):
