@@ -30,6 +30,6 @@ heavy: ## what takes minutes or gigabytes: ViT-L, ViT-H, every broken edit, long
 bench: ## measure the service on this machine; docs/performance.md says how to read it
 	uv run --group bench python -m benchmarks
 
-deploy-test: ## docker-compose.yml and the manifests on the container engine of this machine, Podman or Docker
+deploy-test: ## docker-compose.yml on the container engine of this machine, Podman or Docker
 	deploy/test-images.sh
 	uv run --group test pytest -m heavy tests/deploy
