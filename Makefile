@@ -21,7 +21,7 @@ format: ## format the code and mend what ruff can mend
 test: ## the tests, the real Triton and Chromium included
 	pip install uv && uv run --group test pytest
 
-coverage: ## branch coverage of unit and API tests, with its floor
+coverage: ## branch coverage of unit and API tests
 	uv run --group test pytest tests/unit tests/api --cov --cov-report=term:skip-covered
 
 heavy: ## what takes minutes or gigabytes: ViT-L, ViT-H, every broken edit, long floods
