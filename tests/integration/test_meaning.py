@@ -1,12 +1,18 @@
-"""The model that ships understands a click: on a drawn shape it returns that shape."""
+"""The model that ships understands a click, and a search for everything: seeded weights would find nothing."""
 
+import json
 import shutil
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
+import skimage.data
+from pycocotools import mask as coco
+from segment_anything import SamAutomaticMaskGenerator
 
+from export.checkpoint import load
 from tests.support.reference import iou
 from tests.support.service import Service
 from tests.support.service_client import ServiceClient
@@ -81,3 +87,28 @@ def test_a_box_around_a_drawn_shape_returns_that_shape(shipped):
         masks, _ = shipped.masks(shipped.upload(picture), box=[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
         found.append(max(iou(mask, shape) for mask in masks))
     assert np.mean(found) >= 0.85, found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["chelsea", pytest.param("astronaut", marks=pytest.mark.heavy), pytest.param("coffee", marks=pytest.mark.heavy)],
+)
+def test_a_search_finds_what_sams_own_generator_finds(shipped, name):
+    photo = getattr(skimage.data, name)()
+    checkpoint = Path(__file__).parents[2] / "models" / "quickstart" / "quickstart.pth"
+    # The small model is sure of little.
+    generator = SamAutomaticMaskGenerator(
+        load(checkpoint).sam.eval(), points_per_side=4, pred_iou_thresh=0.2, stability_score_thresh=0.2
+    )
+    expected = [one["segmentation"] for one in generator.generate(photo)]
+    answer = httpx.post(
+        f"{shipped.url}/api/images/{shipped.upload(photo)}/everything",
+        json={"grid": 4, "min_score": 0.2, "min_stability": 0.2},
+        timeout=120,
+    )
+    runs = [line["object"]["rle"] for line in map(json.loads, answer.text.splitlines()) if "object" in line]
+    found = [coco.decode({**rle, "counts": rle["counts"].encode()}) > 0 for rle in runs]
+    matched = [max((iou(one, other) for other in found), default=0) >= 0.95 for one in expected]
+    assert len(expected) >= 5, "there was next to nothing to find"
+    assert np.mean(matched) >= 0.95
+    assert abs(len(found) - len(expected)) <= 0.05 * len(expected)
