@@ -1,6 +1,6 @@
 # What contributors and continuous integration run. `make help` lists it.
 
-.PHONY: help check lint format test coverage heavy bench deploy-test
+.PHONY: help check lint format test coverage configuration heavy bench deploy-test
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ test: ## the tests, the real Triton and Chromium included
 
 coverage: ## branch coverage of unit and API tests
 	uv run --group test pytest tests/unit tests/api --cov --cov-report=term:skip-covered
+
+configuration: ## write docs/configuration.md anew from the settings class
+	uv run --group test python -m tests.support.configuration > docs/configuration.md
 
 heavy: ## what takes minutes or gigabytes: ViT-L, ViT-H, every broken edit, long floods
 	uv run --group test pytest -m heavy

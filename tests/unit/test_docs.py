@@ -9,20 +9,14 @@ import pytest
 import yaml
 
 from frontend_api.settings import Settings
+from tests.support import configuration
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", Settings.model_fields)
-def test_every_setting_is_in_the_readme_with_its_default_and_meaning(name):
-    field = Settings.model_fields[name]
-    variable = field.validation_alias or f"IMGR_{name.upper()}"
-    row = re.search(rf"^\| `{variable}` \| (.*?) \| (.*) \|$", README, re.MULTILINE)
-    assert row, f"{variable} is missing"
-    assert row[2] == field.description
-    if isinstance(field.default, str | int | float):
-        assert row[1] == f"`{field.default}`"
+def test_the_page_of_settings_is_what_the_settings_class_says():
+    assert (ROOT / "docs" / "configuration.md").read_text() == configuration.page(), "run `make configuration`"
 
 
 def test_the_readme_names_no_setting_that_does_not_exist():
